@@ -1,0 +1,71 @@
+"""
+Everything one can do with this repository: `nox -s demo` to try it, plain `nox` for all checks.
+
+Each session has its own virtual environment under .nox/, made on first use and kept for the next time.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["lint", "types", "tests", "e2e"]
+nox.options.reuse_venv = "yes"
+# Not uv: it takes a folder for unchanged while its pyproject.toml is, so demo and e2e would run yesterday's code.
+nox.options.default_venv_backend = "virtualenv"
+
+SDK = "./packages/inngest_durable[quart]"
+TRIP_BOOKER = "./apps/trip_booker"
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return what the dependency group *name* of pyproject.toml asks for."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the trip booker on http://127.0.0.1:3000 (PORT changes that); kill it as often as you like."""
+    session.install("-q", SDK, TRIP_BOOKER)
+    session.run("python", "-m", "trip_booker", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format; `ruff format .` and `ruff check --fix .` repair what they can."""
+    session.install("-q", *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types strictly, tests and tooling included."""
+    session.install("-q", *group("types"), "-e", SDK, "-e", TRIP_BOOKER)
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test the SDK, the apps and the README: `nox -s tests -- -k retry` runs a part."""
+    session.install("-q", *group("test"), "-e", SDK, "-e", TRIP_BOOKER)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    if not session.posargs:
+        session.run("coverage", "report")
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Test the built packages with a real browser, real server processes and real `kill -9`."""
+    session.install("-q", *group("browser"), SDK, TRIP_BOOKER)
+    session.run("python", "-m", "e2e.browser")
+    session.run("pytest", "e2e", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
+    session.install("-q", *group("bench"), SDK)
+    session.create_tmp()
+    session.run("python", "-m", "bench", *session.posargs)
