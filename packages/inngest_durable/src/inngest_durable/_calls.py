@@ -1,0 +1,158 @@
+"""
+Calls of step functions. An ``async def`` one runs on the event loop; a ``def`` one in a daemon thread.
+
+Daemon, because a thread cannot be stopped: one that hangs must not keep the process from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .errors import StepTimeoutError
+
+logger = logging.getLogger("inngest_durable")
+
+# Threads at once in one process; further calls wait their turn.
+THREADS = 64
+
+_COROUTINE = inspect.CO_COROUTINE
+
+
+class StepCall:
+    """
+    One step's function with its arguments; each call of this object is one attempt.
+
+    Args:
+        step_id: Names the step in errors and logs.
+        fn: The step function. What a ``def`` function returns is awaited if it can be.
+        timeout_seconds: How long one attempt may take; None for as long as it takes.
+    """
+
+    __slots__ = ("_args", "_fn", "_kwargs", "_late", "_step_id", "_timeout_seconds")
+
+    def __init__(
+        self, step_id: str, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
+    ) -> None:
+        self._step_id = step_id
+        self._fn = fn
+        self._args = args
+        self._kwargs = kwargs
+        self._timeout_seconds = timeout_seconds
+        self._late: asyncio.Future[Any] | None = None
+
+    async def __call__(self) -> Any:
+        """
+        Call the function once.
+
+        Raises:
+            StepTimeoutError: It took longer than the timeout.
+        """
+        task = asyncio.current_task()
+        try:
+            if self._timeout_seconds is None:
+                return await self._attempt()
+            return await self._limited_attempt(self._timeout_seconds)
+        except asyncio.CancelledError as error:
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled the step: something inside it was cancelled, which is its failure like any other.
+            raise RuntimeError(f"something that step {self._step_id!r} awaited was cancelled") from error
+
+    async def _limited_attempt(self, timeout_seconds: float) -> Any:
+        if self._late is not None:
+            # The thread of the attempt that timed out still runs: two at a time could undo each other's work.
+            await asyncio.wait([self._late])
+            self._late = None
+        try:
+            async with asyncio.timeout(timeout_seconds) as limit:
+                return await self._attempt()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise StepTimeoutError(f"step {self._step_id!r} took longer than {timeout_seconds:g} s") from error
+
+    async def _attempt(self) -> Any:
+        if is_coroutine_function(self._fn):
+            return await self._fn(*self._args, **self._kwargs)
+        result = await self._in_thread()
+        return await result if inspect.isawaitable(result) else result
+
+    async def _in_thread(self) -> Any:
+        slots = _slots()
+        await slots.acquire()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        done.add_done_callback(lambda _: slots.release())
+        call = partial(_call, loop, done, self._fn, self._args, self._kwargs)
+        threading.Thread(
+            target=contextvars.copy_context().run, args=(call,), name=f"step {self._step_id}", daemon=True
+        ).start()
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            if not done.done():
+                self._late = done
+                done.add_done_callback(self._drop)
+            raise
+
+    def _drop(self, done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        how = "returned" if error is None else f"raised {type(error).__name__}: {error}"
+        logger.warning("step %r %s after its timeout; that is dropped", self._step_id, how)
+
+
+def is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    """Tell whether *fn* is ``async def``; quick for plain functions."""
+    code = getattr(fn, "__code__", None)
+    return bool(code.co_flags & _COROUTINE) if code is not None else inspect.iscoroutinefunction(fn)
+
+
+def _call(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], fn: Any, args: Any, kwargs: Any) -> None:
+    try:
+        result = fn(*args, **kwargs)
+    except StopIteration as error:
+        # A future cannot carry a StopIteration.
+        stopped = RuntimeError("the step function raised StopIteration")
+        stopped.__cause__ = error
+        _tell(loop, done, stopped, None)
+    except BaseException as error:
+        _tell(loop, done, error, None)
+    else:
+        _tell(loop, done, None, result)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], error: BaseException | None, result: Any) -> None:
+    def tell() -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    try:
+        loop.call_soon_threadsafe(tell)
+    except RuntimeError:
+        # The loop has closed: the process stops, the attempt is not recorded, and the run goes on after the restart.
+        if not loop.is_closed():
+            raise
+
+
+def _slots() -> asyncio.Semaphore:
+    loop = asyncio.get_running_loop()
+    if loop not in _slots_of:
+        _slots_of[loop] = asyncio.Semaphore(THREADS)
+    return _slots_of[loop]
+
+
+_slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

@@ -1,0 +1,173 @@
+"""
+Values in and out of memos: JSON by msgspec, decoded to what the step function's annotation says. No pickle, ever.
+
+A value is encoded, decoded and only then saved, so that the first pass sees what every replay will see.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from hashlib import blake2b
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from ..errors import StepValueError
+
+AnyFunction = Callable[..., Any]
+
+
+class ResultCodec:
+    """
+    Encodes and decodes the results of one step function.
+
+    Args:
+        function: The step function; its return annotation is the type that results are decoded to.
+
+    Raises:
+        StepValueError: The annotation cannot be resolved, or msgspec has no JSON form for it.
+    """
+
+    __slots__ = ("_decoder", "_name", "_type")
+
+    def __init__(self, function: AnyFunction) -> None:
+        self._name = qualified_name(function)
+        self._type = _return_type(function)
+        try:
+            self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._type, dec_hook=_from_builtins)
+        except TypeError as error:
+            raise StepValueError(f"{self._name} returns {self._type!r}, which has no JSON form: {error}") from error
+
+    def encode(self, value: Any) -> bytes:
+        """
+        Return *value* as JSON bytes.
+
+        Raises:
+            StepValueError: It has no JSON form, or holds NaN or an infinity, which JSON does not have.
+        """
+        try:
+            data = msgspec.json.encode(value, enc_hook=_to_builtins)
+            unreal = b"null" in data and _has_unreal_number(msgspec.to_builtins(value, enc_hook=_to_builtins))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise StepValueError(f"{self._name} returned a {type(value).__qualname__}: {error}") from error
+        if unreal:
+            raise StepValueError(f"{self._name} returned NaN or an infinity, which JSON cannot hold")
+        return data
+
+    def decode(self, data: bytes) -> Any:
+        """
+        Return the value that *data* holds.
+
+        Raises:
+            StepValueError: It is not of the annotated type.
+        """
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+            raise StepValueError(f"the result of {self._name} is not of its annotated type: {error}") from error
+
+
+def result_codec(function: AnyFunction) -> ResultCodec:
+    """Return the codec for *function*'s results, made once for each function that has an annotation."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    annotations = getattr(function, "__annotations__", None)
+    if annotations is None:
+        # A callable object.
+        function = type(function).__call__
+        annotations = getattr(function, "__annotations__", {})
+    returns = annotations.get("return", Any)
+    if returns is Any:
+        return _PLAIN
+    # By its code, not by the function: a nested one is made anew for each request, and holds on to what it closes over.
+    key = getattr(function, "__code__", function), returns
+    try:
+        codec = _codecs.get(key)
+    except TypeError:
+        # An annotation with metadata that has no hash.
+        return ResultCodec(function)
+    if codec is None:
+        codec = _codecs[key] = ResultCodec(function)
+    return codec
+
+
+def qualified_name(function: AnyFunction) -> str:
+    """Return ``module.qualname`` of what *function* calls in the end."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """
+    Return what identifies a call: the function's qualified name and, where they encode, a digest of its arguments.
+
+    Arguments without a JSON form (a session, a client) leave the name alone.
+    """
+    name = qualified_name(function)
+    partials: list[Any] = []
+    while isinstance(function, functools.partial):
+        partials += [function.args, function.keywords]
+        function = function.func
+    if not (args or kwargs or partials):
+        return name
+    try:
+        encoded = msgspec.json.encode([args, kwargs, partials], enc_hook=_to_builtins, order="sorted")
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return name
+    return f"{name}({blake2b(encoded, digest_size=8).hexdigest()})"
+
+
+def _return_type(function: AnyFunction) -> Any:
+    # The return annotation alone: those of the parameters may name types that exist for type checkers only.
+    returns = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return", Any)})
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        hint = typing.get_type_hints(returns, names, include_extras=True)["return"]
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise StepValueError(
+            f"the return annotation of {qualified_name(function)} cannot be resolved: {error}. "
+            "Import its types at run time, not under `if TYPE_CHECKING`"
+        ) from error
+    if typing.get_origin(hint) in (Awaitable, Coroutine):
+        hint = typing.get_args(hint)[-1]
+    return hint
+
+
+def _to_builtins(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"a {type(value).__qualname__} has no JSON form")
+    return dump(mode="json")
+
+
+def _from_builtins(wanted: Any, value: Any) -> Any:
+    if wanted is object:
+        return value
+    validate = getattr(wanted, "model_validate", None)
+    if validate is None:
+        raise TypeError(f"cannot make a {wanted!r} from JSON")
+    return validate(value)
+
+
+def _has_unreal_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_unreal_number, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_unreal_number, value))
+
+
+def _anything() -> Any:
+    """Stand for a step function that has no return annotation."""
+
+
+_PLAIN = ResultCodec(_anything)
+_PLAIN._name = "the step function"
+_codecs: dict[tuple[Any, Any], ResultCodec] = {}

@@ -1,0 +1,154 @@
+"""Pure parts of the HTTP contract: headers that are recorded, the wait URL and its answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+
+from .model import Headers, RecordedResponse
+
+PREFIX = "/_inngest"
+WAIT_SECONDS = 25.0
+WAIT_ROUNDS = 15
+RUN_ID_HEADER = b"x-inngest-run-id"
+
+RedirectUrl = str | Callable[..., str]
+
+# Of one connection, not of the response (RFC 9110, 7.6.1), or written anew by the server that sends it.
+_NOT_RECORDED = frozenset(
+    (
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"),
+        *(b"transfer-encoding", b"upgrade", b"date", b"server"),
+    )
+)
+_NO_STORE = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
+_CORS_NAMES = (b"access-control-", b"vary")
+_EXPOSED = b"X-Inngest-Run-Id, Location, Retry-After, Idempotent-Replayed"
+# What a page sends to an endpoint, its browser sends to the wait URL too.
+_ALLOWED = b"Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+class Cors(Struct, frozen=True):
+    """
+    Which origins may read the wait URL.
+
+    Args:
+        origins: Origins such as ``"https://shop.example"``, or ``"*"`` for all. The token protects the answer.
+    """
+
+    origins: Sequence[str] = ("*",)
+
+    def headers(self, origin: str | None) -> Headers:
+        """Return the CORS headers of an answer to a request from *origin*."""
+        if not origin:
+            return () if "*" in self.origins else ((b"vary", b"Origin"),)
+        if "*" in self.origins:
+            return ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED))
+        if origin not in self.origins:
+            return ((b"vary", b"Origin"),)
+        allowed = (b"access-control-allow-origin", origin.encode("latin-1", "replace"))
+        return (allowed, (b"access-control-expose-headers", _EXPOSED), (b"vary", b"Origin"))
+
+    def preflight(self, origin: str | None) -> RecordedResponse:
+        """Return the answer to an OPTIONS request."""
+        allowed = (
+            (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
+            (b"access-control-allow-headers", _ALLOWED),
+            (b"access-control-max-age", b"3600"),
+        )
+        return RecordedResponse(204, (*self.headers(origin), *allowed, (b"allow", b"GET, HEAD, OPTIONS")), b"")
+
+
+def recorded_headers(headers: Headers) -> Headers:
+    """Return the headers that belong to the response itself, names in lower case."""
+    return tuple((name.lower(), value) for name, value in headers if name.lower() not in _NOT_RECORDED)
+
+
+def wait_location(redirect_url: RedirectUrl | None, root_path: str, run_id: str, token: str) -> str:
+    """
+    Return the URL where a redirected client waits.
+
+    By default a path without scheme or host, so that proxies need no configuration. A text that begins with ``/`` is
+    a path of the application, any other a full URL; both get ``runId`` and ``token`` as query parameters. A callable
+    gets *run_id* and *token* and returns the URL.
+    """
+    if redirect_url is None:
+        return f"{quote(root_path)}{PREFIX}/runs/{run_id}/output?{urlencode({'token': token})}"
+    if not isinstance(redirect_url, str):
+        return redirect_url(run_id=run_id, token=token)
+    base = f"{quote(root_path)}{redirect_url}" if redirect_url.startswith("/") else redirect_url
+    joint = "&" if "?" in base else "?"
+    return f"{base}{joint}{urlencode({'runId': run_id, 'token': token})}"
+
+
+def prefer_wait(prefer: str | None) -> float:
+    """Return the seconds to hold a request that has this ``Prefer`` header: ``wait=N``, from 0 to 25; else 25."""
+    found = _PREFER_WAIT.search(prefer or "")
+    return min(float(found.group(1)), WAIT_SECONDS) if found else WAIT_SECONDS
+
+
+def redirect(location: str, run_id: str) -> RecordedResponse:
+    """Return a ``303`` to the wait URL."""
+    return RecordedResponse(303, ((b"location", location.encode()), *_own(run_id)), b"")
+
+
+def cors_of(framework_headers: Headers) -> Headers:
+    """
+    Return those of the framework's headers that go with an answer of this package, sent in place of the framework's.
+
+    Cookies and the like belong to the final response; a browser needs the CORS headers at every hop.
+    """
+    return tuple((name.lower(), value) for name, value in framework_headers if name.lower().startswith(_CORS_NAMES))
+
+
+def replayed(response: RecordedResponse, run_id: str) -> RecordedResponse:
+    """Return a recorded response as the wait URL sends it."""
+    kept = tuple(header for header in response.headers if header[0] not in _OWN_NAMES)
+    return RecordedResponse(response.status, (*kept, *_own(run_id)), response.body)
+
+
+def idempotent_replay(response: RecordedResponse, run_id: str) -> RecordedResponse:
+    """Return a recorded response to another request with the same idempotency key: cookies were for the first."""
+    kept = tuple(header for header in response.headers if header[0] not in (b"set-cookie", RUN_ID_HEADER))
+    own = ((RUN_ID_HEADER, run_id.encode()), (b"idempotent-replayed", b"true"))
+    return RecordedResponse(response.status, (*kept, *own), response.body)
+
+
+def with_headers(response: RecordedResponse, added: Headers) -> RecordedResponse:
+    """Return *response* with *added* headers in place of those of the same names."""
+    names = {name for name, _ in added if name != b"vary"}
+    kept = tuple(header for header in response.headers if header[0] not in names)
+    return RecordedResponse(response.status, (*kept, *added), response.body)
+
+
+def framed(response: RecordedResponse) -> list[tuple[bytes, bytes]]:
+    """Return the headers to send, with a length where the status has a body and the framework gave none."""
+    headers = list(response.headers)
+    has_length = any(name == b"content-length" for name, _ in headers)
+    if not has_length and response.status not in (204, 304):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    return headers
+
+
+def answer(status: int, body: dict[str, str], run_id: str = "", extra: Headers = ()) -> RecordedResponse:
+    """Return an answer of this package itself, as JSON."""
+    data = json.dumps(body).encode()
+    headers = ((b"content-type", b"application/json"), *_own(run_id), *extra)
+    return RecordedResponse(status, headers, data)
+
+
+def unavailable(why: str) -> RecordedResponse:
+    """Return the ``503`` to a request whose run cannot be recorded: nothing was accepted, so it may be sent again."""
+    return answer(503, {"error": f"{why}; try again later"}, extra=((b"retry-after", b"5"),))
+
+
+def _own(run_id: str) -> Headers:
+    return (*_NO_STORE, (RUN_ID_HEADER, run_id.encode())) if run_id else _NO_STORE
+
+
+_OWN_NAMES = frozenset({name for name, _ in _NO_STORE} | {RUN_ID_HEADER})

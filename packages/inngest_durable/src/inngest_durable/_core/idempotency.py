@@ -1,0 +1,36 @@
+"""Which requests are the same: the scope and digest behind an ``Idempotency-Key``. Pure."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from .model import Idempotency, RecordedRequest
+
+LONGEST_KEY = 255
+
+
+def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str | None) -> Idempotency | None:
+    """
+    Return what makes another request the same as this one; None if *key* is empty or longer than 255 characters.
+
+    Args:
+        endpoint_id: A key counts within its endpoint.
+        key: The ``Idempotency-Key`` header.
+        request: The request that carries it.
+        scope: Whose key it is; None takes the ``Authorization`` header, so that nobody meets another user's runs.
+    """
+    key = key.strip()
+    if not 1 <= len(key) <= LONGEST_KEY:
+        return None
+    owner = f"header {request.header(b'authorization') or ''}" if scope is None else f"scope {scope}"
+    digest = _digest(request.method.encode(), request.raw_path, request.query_string, request.body)
+    return Idempotency(_digest(endpoint_id.encode(), owner.encode()), key, digest)
+
+
+def _digest(*parts: bytes) -> str:
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        # The length first, so that no two lists of parts read alike.
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""
+The journal of one run: its memos, and the key under which each step finds its own. Pure.
+
+Steps are matched by key, not by position, so a replay may reach them in another order. A *branch* is a task other
+than the handler's own: its first step takes the ID, each later one is put under that first key, so that two branches
+with equal IDs inside cannot take each other's results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from ..errors import LimitExceededError, ReplayMismatchError
+from .limits import Limits, exceeded
+from .model import Memo
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """
+    A line of steps in a run: the handler's own (no parent), or that of a task it started.
+
+    Attributes:
+        parent: The branch whose task started this one.
+        inherited: Prefix that was in force where the task was started.
+        prefix: Key of this branch's first step, once it took one.
+    """
+
+    parent: Branch | None = None
+    inherited: str = ""
+    prefix: str = ""
+
+    def ancestry(self) -> Iterator[Branch]:
+        """Yield this branch, then its parent, and so on up to the handler's own."""
+        branch: Branch | None = self
+        while branch is not None:
+            yield branch
+            branch = branch.parent
+
+
+class StepIdentity(Struct, frozen=True, gc=False):
+    """Which step of which run: its key, the ID it was given, and what guards against a mix-up."""
+
+    run_id: str
+    key: str
+    id: str
+    fingerprint: str
+
+
+class Journal:
+    """
+    The memos of one run, and the keys given out in this pass.
+
+    Args:
+        run_id: ULID of the run.
+        memos: What was recorded by earlier passes.
+        now: Tells the current time in seconds since the epoch.
+        jitter: Gives a random share in [0, 1) for the next pause.
+        limits: How much the run may hold.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        memos: Iterable[Memo],
+        *,
+        now: Callable[[], float],
+        jitter: Callable[[], float],
+        limits: Limits | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.now = now
+        self.jitter = jitter
+        self._limits = limits or _DEFAULT_LIMITS
+        self._memos = {memo.key: memo for memo in memos}
+        self._size = sum(map(_size, self._memos.values()))
+        self._keys_of: dict[str, list[str]] = {}
+        for memo in self._memos.values():
+            if memo.fingerprint:
+                self._keys_of.setdefault(memo.fingerprint, []).append(memo.key)
+        self._given: set[str] = set()
+        self._used: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._memos)
+
+    def identify(self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str]) -> StepIdentity:
+        """
+        Give out the next key for *step_id* in *branch*: ``pay``, then ``pay:1``; ``book/pay`` inside a branch.
+
+        A numbered key, or one of a branch, also gets a fingerprint, so that a mix-up is seen.
+
+        Raises:
+            LimitExceededError: The run has as many steps as it may have.
+        """
+        if len(self._given) >= self._limits.steps:
+            raise LimitExceededError(exceeded("steps", len(self._given) + 1, self._limits.steps), self.run_id, step_id)
+        if branch.parent is None:
+            key = self._next_free(step_id)
+            fingerprint = "" if key == step_id else make_fingerprint()
+        elif branch.prefix:
+            key = self._next_free(f"{branch.prefix}/{step_id}")
+            fingerprint = make_fingerprint()
+        else:
+            fingerprint = make_fingerprint()
+            base = f"{branch.inherited}/{step_id}" if branch.inherited else step_id
+            key = branch.prefix = self._first_key(base, fingerprint)
+        return StepIdentity(self.run_id, key, step_id, fingerprint)
+
+    def _next_free(self, base: str) -> str:
+        number = self._used.get(base, 0)
+        key = f"{base}:{number}" if number else base
+        # A literal ID such as "pay:1" may stand where the second "pay" would go.
+        while key in self._given:
+            number += 1
+            key = f"{base}:{number}"
+        self._used[base] = number + 1
+        self._given.add(key)
+        return key
+
+    def _first_key(self, base: str, fingerprint: str) -> str:
+        """
+        Give out the key of a branch's first step.
+
+        Branches with equal IDs may arrive in another order than when they were recorded. A call with arguments takes
+        the memo that the same call made, and leaves the others' memos to those who made them. One without arguments
+        looks the same in every branch: there, only the order can tell.
+        """
+        if fingerprint.endswith(")"):
+            for key in sorted(self._keys_of.get(fingerprint, ()), key=_number):
+                if key not in self._given and _is_numbered(key, base):
+                    self._given.add(key)
+                    return key
+        while True:
+            key = self._next_free(base)
+            memo = self._memos.get(key)
+            if memo is None or memo.fingerprint == fingerprint:
+                return key
+            self._given.discard(key)
+
+    def lookup(self, step: StepIdentity) -> Memo | None:
+        """
+        Return the memo of *step*, if there is one.
+
+        Raises:
+            ReplayMismatchError: It was made by another function or with other arguments.
+        """
+        memo = self._memos.get(step.key)
+        if memo is not None and memo.fingerprint != step.fingerprint:
+            raise ReplayMismatchError(
+                f"the memo of step {step.key!r} was made by {memo.fingerprint or 'a step outside any branch'}, "
+                f"and this replay reached it with {step.fingerprint or 'a step outside any branch'}",
+                self.run_id,
+                step.key,
+            )
+        return memo
+
+    def check_size(self, step: StepIdentity, result: bytes) -> None:
+        """
+        Check that *result* may be stored.
+
+        Raises:
+            LimitExceededError: The result, or all results of the run together, are too large.
+        """
+        limits = self._limits
+        if len(result) > limits.step_result:
+            text = exceeded("step_result", len(result), limits.step_result)
+            raise LimitExceededError(text, step.run_id, step.key)
+        if self._size + len(result) > limits.run_state:
+            text = exceeded("run_state", self._size + len(result), limits.run_state)
+            raise LimitExceededError(text, step.run_id, step.key)
+
+    def record(self, memo: Memo) -> None:
+        """Remember *memo*, which is durable now."""
+        before = self._memos.get(memo.key)
+        self._size += _size(memo) - (0 if before is None else _size(before))
+        self._memos[memo.key] = memo
+
+    def unvisited(self) -> list[str]:
+        """Return the keys of memos that this pass did not reach: the handler changed while its run was under way."""
+        return [key for key in self._memos if key not in self._given]
+
+
+def _number(key: str) -> int:
+    number = key.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _is_numbered(key: str, base: str) -> bool:
+    """Tell whether *key* is *base*, or *base* with a number."""
+    stem, _, number = key.rpartition(":")
+    return key == base or (stem == base and number.isdecimal())
+
+
+def _size(memo: Memo) -> int:
+    failure = memo.failure
+    return len(memo.result or b"") + (len(failure.message) + len(failure.traceback) if failure is not None else 0)
+
+
+_DEFAULT_LIMITS = Limits()

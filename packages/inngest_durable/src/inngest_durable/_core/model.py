@@ -1,0 +1,189 @@
+"""
+What is recorded: runs, memos, requests and responses. Frozen data and the table of status changes; no behaviour
+that needs a clock, a database or a network.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return not RUN_TRANSITIONS[self]
+
+
+# The only status changes a store may make. `running -> running` is a takeover from a worker that died.
+RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.RUNNING: frozenset(RunStatus),
+    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.COMPLETED: frozenset(),
+    RunStatus.FAILED: frozenset(),
+    RunStatus.CANCELLED: frozenset(),
+}
+
+
+class StepOp(StrEnum):
+    """What kind of step made a memo."""
+
+    RUN = "run"
+    SLEEP = "sleep"
+
+
+class StepState(StrEnum):
+    """Where a step stands. A completed or failed step is memoized: it never runs again in its run."""
+
+    RETRYING = "retrying"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Failure(Struct, frozen=True, gc=False):
+    """An exception as it is recorded: class name, text, and the traceback as text."""
+
+    name: str
+    message: str
+    traceback: str = ""
+
+
+class Memo(Struct, frozen=True, gc=False):
+    """
+    What is recorded of one step.
+
+    Attributes:
+        key: The step ID made unique in its run.
+        id: The step ID as the handler gave it.
+        attempt: Attempts that ended, so 0 before the first failure and 1 after a success at first try.
+        result: The result as JSON bytes, of a completed step.
+        failure: The last attempt's exception, of a retrying or failed step.
+        wake_at: When to go on, in seconds since the epoch, of a retrying or waiting step.
+        fingerprint: What function and arguments made a numbered or branch key; empty for others.
+    """
+
+    key: str
+    id: str
+    op: StepOp
+    state: StepState
+    attempt: int = 0
+    result: bytes | None = None
+    failure: Failure | None = None
+    wake_at: float | None = None
+    fingerprint: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the step is memoized."""
+        return self.state is StepState.COMPLETED or self.state is StepState.FAILED
+
+
+class RecordedRequest(Struct, frozen=True, gc=False):
+    """The client's request as the edge received it, enough to hand it to the application again."""
+
+    method: str
+    scheme: str
+    root_path: str
+    path: str
+    raw_path: bytes
+    query_string: bytes
+    headers: Headers
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    http_version: str
+    body: bytes
+
+    def header(self, name: bytes) -> str | None:
+        """Return the first header of that name (lower case), or None."""
+        for given, value in self.headers:
+            if given == name or given.lower() == name:
+                return value.decode("latin-1")
+        return None
+
+
+class RecordedResponse(Struct, frozen=True, gc=False):
+    """What the framework really sent for a finished run."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Idempotency(Struct, frozen=True, gc=False):
+    """
+    What makes two requests the same: the first run answers all of them.
+
+    Attributes:
+        scope: Digest of the endpoint and of whose key it is; another scope is another run.
+        key: The ``Idempotency-Key`` header.
+        digest: Digest of method, path, query and body; the same key with another request is an error.
+    """
+
+    scope: str
+    key: str
+    digest: str
+
+
+class Run(Struct, frozen=True, gc=False):
+    """
+    One client request to an endpoint, from acceptance to its final response.
+
+    Attributes:
+        id: ULID.
+        attempt: Current attempt of the handler, 1-based.
+        epoch: Number of the pass that may write to this run; a write with another epoch is refused.
+        owner: Worker whose pass runs, or empty.
+        wake_at: When a waiting run is due, in seconds since the epoch.
+        quiet_seconds: Quiet time of the next pass before it is interrupted (see `_pass`).
+        recoveries: Deaths of a worker while it ran a pass of this run, since the last new final memo.
+        created_at, ended_at: Seconds since the epoch.
+        deadline: When the run fails if it has not ended, in seconds since the epoch.
+        idempotency: What other requests it answers.
+    """
+
+    id: str
+    app_id: str
+    endpoint: str
+    request: RecordedRequest
+    created_at: float
+    status: RunStatus = RunStatus.RUNNING
+    attempt: int = 1
+    epoch: int = 1
+    owner: str = ""
+    wake_at: float | None = None
+    quiet_seconds: float = 0.0
+    recoveries: int = 0
+    response: RecordedResponse | None = None
+    failure: Failure | None = None
+    ended_at: float | None = None
+    deadline: float | None = None
+    idempotency: Idempotency | None = None
+
+
+class Park(Struct, frozen=True, gc=False):
+    """The run waits: until when, at which attempt of the handler, and how quiet its next pass has to be."""
+
+    wake_at: float
+    attempt: int
+    quiet_seconds: float = 0.0
+
+
+class Finish(Struct, frozen=True, gc=False):
+    """The run has ended."""
+
+    status: RunStatus
+    response: RecordedResponse | None
+    failure: Failure | None = None

@@ -1,0 +1,347 @@
+"""
+What an engine and a store must do. Small protocols; one contract suite runs over every implementation.
+
+The endpoint code sees only `Engine` and `Claim`. The embedded engine sees only `Store`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from .._core.model import Finish, Idempotency, Memo, Park, RecordedRequest, Run
+
+T = TypeVar("T")
+
+
+class TimerHandle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Call the timer off; harmless when it has fired."""
+
+
+class Clock(Protocol):
+    """The only source of time: nothing else in the package asks for it."""
+
+    def now(self) -> float:
+        """Return the current time in seconds since the epoch."""
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call *callback* on the running event loop at *when*, in seconds since the epoch."""
+
+
+class FencedError(Exception):
+    """This pass has lost its run: another worker or a later pass owns it. Never shown to user code."""
+
+
+class Claim(Protocol):
+    """
+    The right of one pass to write to its run. Every write carries the pass's epoch.
+
+    Attributes:
+        run: The run as it was when the pass began.
+        memos: Its journal at that time.
+        accepted: Whether the run's row is on disk, or on its way in an earlier write.
+        on_disk: Whether the run's row is on disk.
+    """
+
+    run: Run
+    memos: Sequence[Memo]
+    accepted: bool
+    on_disk: bool
+
+    def accept(self) -> Awaitable[None]:
+        """
+        Write the run's row; resolves when it is durable.
+
+        Raises `FencedError` when another run has the same idempotency scope and key.
+        """
+
+    def accept_soon(self) -> None:
+        """Write the run's row in the next few milliseconds, unless a checkpoint takes it along first."""
+
+    def save(self, memo: Memo) -> Awaitable[None]:
+        """Checkpoint *memo*; resolves when it is durable. Raises `FencedError`."""
+
+    def park(self, park: Park) -> Awaitable[None]:
+        """Let the run wait; resolves when that is durable. The pass is over. Raises `FencedError`."""
+
+    def wake(self, quiet_seconds: float) -> Awaitable[None]:
+        """Make the run that this pass parked due at once, unless a later pass has begun."""
+
+    def finish(self, finish: Finish) -> Awaitable[None]:
+        """End the run. Not awaited on the first pass: a crash before it is durable only replays memos."""
+
+
+class Host(Protocol):
+    """What the engine needs of the application side: one re-entry."""
+
+    async def reenter(self, claim: Claim) -> None:
+        """Run one later pass of a claimed run through the application, to its finish or park."""
+
+
+class LivePass(Protocol):
+    """A pass that runs in this process, as the engine sees it."""
+
+    def interrupt(self, reason: str) -> None:
+        """Leave the handler; steps in flight end and are checkpointed."""
+
+    def let_go(self, reason: str) -> None:
+        """Leave the handler without waiting for checkpoints that cannot be written at the moment."""
+
+
+class Insert(Struct, frozen=True, gc=False):
+    """
+    A new run, with the owner and epoch it starts with.
+
+    Guarded: there is no other run with the same idempotency scope and key.
+    """
+
+    run: Run
+
+
+class SaveMemo(Struct, frozen=True, gc=False):
+    """A memo of a run, if the run is still at *epoch*; *progress* sets the run's recoveries back to 0."""
+
+    run_id: str
+    epoch: int
+    memo: Memo
+    progress: bool = False
+
+
+class ParkRun(Struct, frozen=True, gc=False):
+    """running -> waiting, if the run is still at *epoch*."""
+
+    run_id: str
+    epoch: int
+    park: Park
+
+
+class WakeRun(Struct, frozen=True, gc=False):
+    """A waiting run becomes due at *wake_at* if that is earlier, if it is still at *epoch*."""
+
+    run_id: str
+    epoch: int
+    wake_at: float
+    quiet_seconds: float
+
+
+class RecoverRun(Struct, frozen=True, gc=False):
+    """running -> waiting and due at *wake_at*, because its owner died; counts one recovery. Guarded by *epoch*."""
+
+    run_id: str
+    epoch: int
+    wake_at: float
+
+
+class ClaimRun(Struct, frozen=True, gc=False):
+    """A waiting run becomes running under *owner* at ``epoch + 1``, if it is still at *epoch*."""
+
+    run_id: str
+    epoch: int
+    owner: str
+
+
+class FinishRun(Struct, frozen=True, gc=False):
+    """running -> completed, failed or cancelled, if the run is still at *epoch*."""
+
+    run_id: str
+    epoch: int
+    finish: Finish
+    ended_at: float
+
+
+class AddWorker(Struct, frozen=True, gc=False):
+    """A worker starts."""
+
+    worker_id: str
+    pid: int
+    host: str
+    started_at: float
+
+
+class DropWorker(Struct, frozen=True, gc=False):
+    """A worker has stopped, or is dead and has no unfinished run left."""
+
+    worker_id: str
+
+
+class PruneRuns(Struct, frozen=True, gc=False):
+    """Finished runs are deleted, with their steps. A run that has not ended stays."""
+
+    run_ids: tuple[str, ...]
+
+
+Write = Insert | SaveMemo | ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun | AddWorker | DropWorker | PruneRuns
+
+
+class DueRun(Struct, frozen=True, gc=False):
+    """An unfinished run that a worker may claim."""
+
+    run_id: str
+    epoch: int
+    wake_at: float
+    recoveries: int = 0
+
+
+class Store(Protocol):
+    """
+    Where runs and journals live. Used from one event loop; reads are short and synchronous.
+
+    A write whose guard does not hold changes nothing and fails alone with `FencedError`; other writes of the same
+    commit are not touched. A write that is `busy` or hits a full disk is tried again by the store; it never fails
+    for that reason.
+    """
+
+    secret: bytes
+
+    @property
+    def failing(self) -> str | None:
+        """Why nothing can be written at the moment (disk full, I/O error), or None. Being busy is not failing."""
+
+    def open(self) -> None:
+        """Create or migrate the database. Raises `StoreError`."""
+
+    async def close(self) -> None:
+        """Commit what is queued, then close."""
+
+    def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
+        """
+        Queue *writes* for the next group commit, in this order and in one commit; resolves when durable.
+
+        A *lazy* write does not start a commit: it goes with the next one, or alone after some milliseconds.
+        """
+
+    def run(self, run_id: str) -> Run | None:
+        """Return a run, or None."""
+
+    def memos(self, run_id: str) -> list[Memo]:
+        """Return the journal of a run in the order its steps were first recorded."""
+
+    def find(self, scope: str, key: str) -> Run | None:
+        """Return the run that was inserted with this idempotency scope and key, or None."""
+
+    def due(self, app_id: str, before: float, limit: int) -> list[DueRun]:
+        """Return waiting runs of an application with ``wake_at <= before``, the earliest first."""
+
+    def orphans(self, owners: Sequence[str]) -> list[DueRun]:
+        """Return running runs that belong to one of *owners*."""
+
+    def workers(self) -> list[str]:
+        """Return the IDs of all recorded workers."""
+
+    def ended_runs(self, after: str, before: str, limit: int) -> list[tuple[str, float | None]]:
+        """Return runs with ``after < id < before`` in the order of their IDs, each with when it ended or None."""
+
+    def foreign_commits(self) -> int:
+        """Return a number that changes when another process has committed something."""
+
+
+class Engine(Protocol):
+    """
+    Runs the passes of the endpoints of one application.
+
+    Attributes:
+        app_id: The application's ID, kept with each run; set by the client.
+        clock: The engine's time.
+        passes: The passes that run in this process; `stop` interrupts them and waits until the set is empty.
+        failing: Why nothing can be recorded at the moment (disk full, I/O error), or None.
+    """
+
+    app_id: str
+    clock: Clock
+    passes: PassSet
+
+    @property
+    def failing(self) -> str | None:
+        """Why nothing can be recorded at the moment, or None."""
+
+    async def start(self, host: Host) -> None:
+        """Open the store, recover unfinished runs, start the timers. Raises `StoreError`."""
+
+    async def drain(self) -> None:
+        """Interrupt every pass, start none, and wait for steps in flight; clients are redirected. Harmless twice."""
+
+    async def stop(self) -> None:
+        """Drain, then close the store."""
+
+    def abandon(self, forked: bool) -> None:
+        """
+        Forget what runs on an event loop that is gone; the next `start` goes on from the store.
+
+        Args:
+            forked: This process is a child, and the loop, the store and the worker are the parent's.
+        """
+
+    def begin(
+        self,
+        endpoint: str,
+        request: RecordedRequest,
+        timeout_seconds: float | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Claim:
+        """Begin a run for a client's request. Nothing is written before its first step."""
+
+    def find(self, scope: str, key: str) -> Run | None:
+        """Return the run that was accepted with this idempotency scope and key, or None."""
+
+    def token(self, run_id: str) -> str:
+        """Return the token that opens the run's wait URL."""
+
+    def check_token(self, run_id: str, token: str) -> bool:
+        """Whether *token* opens the run, compared in constant time."""
+
+    async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
+        """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* in the background until it ends; `stop` waits for it."""
+
+
+class PassSet:
+    """The passes that run in this process. Not safe across threads: used on the engine's event loop."""
+
+    def __init__(self) -> None:
+        self._passes: set[LivePass] = set()
+        self._interrupted = ""
+        self._empty: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._passes)
+
+    def add(self, live_pass: LivePass) -> None:
+        """Note that *live_pass* has begun."""
+        self._passes.add(live_pass)
+        if self._interrupted:
+            live_pass.interrupt(self._interrupted)
+
+    def discard(self, live_pass: LivePass) -> None:
+        """Note that *live_pass* has ended and has written what it had to write."""
+        self._passes.discard(live_pass)
+        if not self._passes:
+            for future in self._empty:
+                if not future.done():
+                    future.set_result(None)
+            self._empty.clear()
+
+    def interrupt(self, reason: str) -> None:
+        """Interrupt all of them, and those to come."""
+        self._interrupted = reason
+        for live_pass in list(self._passes):
+            live_pass.interrupt(reason)
+
+    def let_go(self, reason: str) -> None:
+        """Let all of them leave their handlers; later ones are not concerned."""
+        for live_pass in list(self._passes):
+            live_pass.let_go(reason)
+
+    async def empty(self) -> None:
+        """Wait until none is left."""
+        while self._passes:
+            future = asyncio.get_running_loop().create_future()
+            self._empty.append(future)
+            await future

@@ -1,0 +1,197 @@
+"""
+Every error of the package. Imports the standard library only: this is the bottom of the dependency chain.
+
+::
+
+    InngestError
+     +-- StepError               a step failed for good; raised in the handler
+     +-- NonRetriableError       raise it in a step or handler: do not try again
+     +-- RetryAfterError         raise it in a step or handler: try again at a given time
+     +-- EndpointNotReachedError a re-entry was answered by something in front of the endpoint
+     +-- ConfigurationError      the client, endpoint or engine was set up wrongly
+     +-- StoreError              the database cannot be used
+     +-- RequestTooLargeError    a request's body is over the limit
+     +-- StepTimeoutError        a step's function took longer than the step's timeout
+     +-- StepUsageError          steps were used in a way that cannot work; never retried
+          +-- OutsideEndpointError
+          +-- NestedStepError
+          +-- StepValueError     a result cannot be stored, or does not come back as it was
+          +-- ReplayMismatchError
+          +-- LimitExceededError
+    RunInterrupt                 a BaseException: leaves the handler, never to be caught
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+
+class InngestError(Exception):
+    """
+    Root of every error of this package.
+
+    *hint* says what to do. It is added as a note, so that a log line stays one line and a traceback teaches.
+    """
+
+    hint: str = ""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if self.hint:
+            self.add_note(self.hint)
+
+
+class ConfigurationError(InngestError):
+    """The client, an endpoint or the engine was set up in a way that cannot work."""
+
+
+class StoreError(InngestError):
+    """The database cannot be used: damaged, foreign, newer than this version, or not writable."""
+
+
+class StepError(InngestError):
+    """
+    A step failed for good: its attempts are used up, or its error was not retriable.
+
+    The same error is raised when the step fails and at every later replay.
+
+    Attributes:
+        run_id: ULID of the run.
+        step_id: Key of the step in its run, e.g. ``"process-payment"``.
+        attempt: Number of the last attempt, counted from 1.
+        name: Class name of the original exception, e.g. ``"CardDeclined"``.
+        message: Text of the original exception.
+        traceback: Traceback of the last attempt as text.
+    """
+
+    def __init__(self, run_id: str, step_id: str, attempt: int, name: str, message: str, traceback: str = "") -> None:
+        super().__init__(run_id, step_id, attempt, name, message, traceback)
+        self.run_id = run_id
+        self.step_id = step_id
+        self.attempt = attempt
+        self.name = name
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        tries = "1 attempt" if self.attempt == 1 else f"{self.attempt} attempts"
+        return (
+            f"step {self.step_id!r} failed after {tries}: {self.name}: {self.message} "
+            f"[run={self.run_id} step={self.step_id}]"
+        )
+
+
+class EndpointNotReachedError(InngestError):
+    """
+    A re-entry was answered without reaching its endpoint: an auth hook, a limiter or a missing route did that.
+
+    Recorded with a run that failed for this reason; never raised in a handler.
+    """
+
+    hint = "Let re-entries pass in that hook, or bring the endpoint's route back."
+
+    def __init__(self, what: str, run_id: str) -> None:
+        super().__init__(what, run_id)
+        self.what = what
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return f"{self.what} [run={self.run_id}]"
+
+
+class NonRetriableError(InngestError):
+    """Raise it in a step or a handler when trying again cannot help, e.g. a declined card."""
+
+
+class RetryAfterError(InngestError):
+    """
+    Raise it in a step or a handler to say when to try again. It still uses up one attempt.
+
+    Args:
+        message: What happened.
+        retry_after: Pause before the next attempt (``"30s"`` or a timedelta), or an aware datetime.
+    """
+
+    def __init__(self, message: str, retry_after: str | timedelta | datetime) -> None:
+        super().__init__(message, retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class StepUsageError(InngestError):
+    """
+    Steps were used in a way that cannot work. Never retried: the same code would fail again.
+
+    Args:
+        what: What happened, in one sentence.
+        run_id: ULID of the run, or an empty string outside a run.
+        step_id: Key of the step, or an empty string.
+    """
+
+    def __init__(self, what: str, run_id: str = "", step_id: str = "") -> None:
+        super().__init__(what, run_id, step_id)
+        self.what = what
+        self.run_id = run_id
+        self.step_id = step_id
+
+    def __str__(self) -> str:
+        where = [f"run={self.run_id}"] if self.run_id else []
+        where += [f"step={self.step_id}"] if self.step_id else []
+        return f"{self.what} [{' '.join(where)}]" if where else self.what
+
+
+class OutsideEndpointError(StepUsageError):
+    """A step was used outside a handler wrapped by ``@inngest.endpoint``."""
+
+    hint = "Call steps from a handler under @inngest.endpoint, or from a task that the handler started."
+
+
+class NestedStepError(StepUsageError):
+    """A step was started inside another step's function."""
+
+    hint = "Call steps from the handler, or make the inner call a plain function call."
+
+
+class StepValueError(StepUsageError):
+    """A step's result cannot be stored as JSON, or does not come back as it was."""
+
+    hint = "Return JSON types, dataclasses, TypedDicts or other types that msgspec encodes, and annotate the result."
+
+
+class ReplayMismatchError(StepUsageError):
+    """A replay reached a memo with another function or other arguments than those that made it."""
+
+    hint = "Give concurrent steps distinct IDs, and take arguments that change (time, random) from a step's result."
+
+
+class LimitExceededError(StepUsageError):
+    """A limit of the engine was reached; the text names the limit, the value and how to raise it."""
+
+
+class RequestTooLargeError(InngestError):
+    """The body of a request to an endpoint is over the limit; it is answered ``413`` and nothing is recorded."""
+
+
+class StepTimeoutError(InngestError):
+    """A step's function did not return within the step's timeout; retried like any other error."""
+
+
+class RunInterrupt(BaseException):
+    """
+    Leaves the handler because its run must wait, or the process must stop. The run goes on by re-entry.
+
+    It is a BaseException so that ``except Exception`` in a handler does not stop it, like `asyncio.CancelledError`.
+    A handler that catches it changes nothing: its outcome is discarded, and every further step is refused.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the run is interrupted ({self.reason}) and will be re-entered later: let this pass through; "
+            "if you see it, a bare `except:` or `except BaseException:` caught it"
+        )

@@ -1,0 +1,90 @@
+"""The public names. Another name here is a promise; one less is a breaking change."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+
+import inngest_durable
+import pytest
+from inngest_durable import errors, step
+
+NAMES = [
+    "ConfigurationError",
+    "EmbeddedEngine",
+    "EndpointNotReachedError",
+    "Inngest",
+    "InngestError",
+    "LimitExceededError",
+    "Limits",
+    "NestedStepError",
+    "NonRetriableError",
+    "OutsideEndpointError",
+    "ReplayMismatchError",
+    "RequestTooLargeError",
+    "RetryAfterError",
+    "RetryPolicy",
+    "RunInterrupt",
+    "step",
+    "StepError",
+    "StepOptions",
+    "StepTimeoutError",
+    "StepUsageError",
+    "StepValueError",
+    "StoreError",
+]
+STEP_NAMES = ["idempotency_key", "run", "sleep", "sleep_until"]
+
+
+@pytest.mark.parametrize(("module", "names"), [(inngest_durable, NAMES), (step, STEP_NAMES)], ids=["package", "step"])
+def test_public_names_are_pinned(module: ModuleType, names: list[str]) -> None:
+    """``__all__`` is what it was, sorted without regard to case."""
+    assert sorted(names, key=str.casefold) == names
+    assert module.__all__ == names
+
+
+@pytest.mark.parametrize("module", [inngest_durable, step], ids=["package", "step"])
+def test_public_names_exist(module: ModuleType) -> None:
+    """Each name can be imported."""
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+def test_every_error_is_public() -> None:
+    """What the package raises can be caught by a name of the package."""
+    classes = inspect.getmembers(errors, lambda found: inspect.isclass(found) and issubclass(found, BaseException))
+
+    assert {name for name, _ in classes} - set(inngest_durable.__all__) == set()
+
+
+def test_step_has_no_other_public_functions() -> None:
+    """Every function without underscore that is defined in `step` is meant to be used."""
+    defined = [
+        name
+        for name, found in inspect.getmembers(step, inspect.isfunction)
+        if found.__module__ == step.__name__ and not name.startswith("_")
+    ]
+
+    assert defined == STEP_NAMES
+
+
+@pytest.mark.parametrize("name", [name for name in inngest_durable.__all__ if name != "step"])
+def test_public_class_has_a_docstring(name: str) -> None:
+    """The first thing a user reads."""
+    assert inspect.getdoc(getattr(inngest_durable, name))
+
+
+def test_package_imports_no_framework() -> None:
+    """Who uses Flask need not have Quart, and the other way round."""
+    code = "import sys, inngest_durable.testing; print({'quart', 'flask', 'werkzeug'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
+
+
+def test_adapter_has_its_own_import_path() -> None:
+    """One path for each optional dependency."""
+    assert hasattr(importlib.import_module("inngest_durable.quart"), "endpoint_adapter")
+    assert not hasattr(inngest_durable, "endpoint_adapter")
