@@ -1,0 +1,151 @@
+"""
+The database file: create it, refuse one that is not ours, and connect to it.
+
+Must not write to a file that it refuses. Called by `store` when it opens; blocking.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+from typing import Literal
+
+from ...errors import StoreError
+from .queries import QUERIES, SCHEMA, SCHEMA_VERSION
+
+Synchronous = Literal["FULL", "NORMAL"]
+
+# "inng": tells our files from those of other programs that use `user_version` too.
+_APPLICATION_ID = 0x696E6E67
+# How long to wait for other processes that are creating the same file.
+_OPEN_SECONDS = 10.0
+
+
+class Database:
+    """
+    One SQLite file.
+
+    Args:
+        path: The file; created, with its folder, by `open`.
+        synchronous: ``"FULL"`` survives a power loss, ``"NORMAL"`` only the death of the process.
+    """
+
+    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+        self.path = path
+        self._synchronous = synchronous
+
+    def open(self) -> tuple[sqlite3.Connection, bytes]:
+        """
+        Create the file if it is not there, check it if it is; return the connection that writes, and the secret.
+
+        Raises:
+            StoreError: The file cannot be opened, is no database of this package, or is from a newer version.
+        """
+        deadline = time.monotonic() + _OPEN_SECONDS
+        while True:
+            try:
+                self._create_file()
+                return self._connect_to_tables()
+            except (OSError, sqlite3.Error) as error:
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise StoreError(f"cannot open the database {self.path}: {error}") from error
+            # Another process creates the tables, or replays the log of one that died.
+            time.sleep(random.uniform(0.005, 0.05))
+
+    def connect(self, busy_seconds: float = 0.0) -> sqlite3.Connection:
+        """
+        Return a new connection, which may be used by one thread at a time.
+
+        Args:
+            busy_seconds: How long SQLite itself may wait for a lock, blocking the thread.
+        """
+        connection = sqlite3.connect(self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        try:
+            # Durable before visible: each commit is synced, or only each checkpoint with NORMAL.
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            # SQLite leaves it off unless asked.
+            connection.execute("PRAGMA foreign_keys = ON")
+            # A sort must not fail because a disk is full.
+            connection.execute("PRAGMA temp_store = MEMORY")
+            # A commit never pays for moving the log into the file: `checkpointer` does that in its thread.
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create_file(self) -> None:
+        folder = self.path.parent
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite would create it readable by everybody; its -wal and -shm files copy the permissions. An existing
+        # file is never opened here: closing it would drop the locks this process may hold on it through SQLite.
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            if not os.access(self.path, os.R_OK | os.W_OK):
+                raise PermissionError("no permission to read and write it") from None
+
+    def _connect_to_tables(self) -> tuple[sqlite3.Connection, bytes]:
+        connection = self.connect()
+        try:
+            self._check(connection)
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreError(f"{self.path} is on a file system that cannot hold a write-ahead log ({mode} only)")
+            if _is_empty(connection):
+                self._create_tables(connection)
+            secret = connection.execute(QUERIES["secret"]).fetchone()
+            if secret is None:
+                raise StoreError(f"{self.path} is damaged: it holds no secret")
+        except BaseException:
+            connection.close()
+            raise
+        return connection, bytes(secret[0])
+
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        # Another process may have been faster.
+        if _is_empty(connection):
+            for statement in SCHEMA:
+                connection.execute(statement)
+            connection.execute(QUERIES["insert_secret"], (secrets.token_bytes(32),))
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+        self._check(connection)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if _is_empty(connection):
+            return
+        application_id, version = _number(connection, "application_id"), _number(connection, "user_version")
+        if application_id != _APPLICATION_ID:
+            raise StoreError(f"{self.path} belongs to another program; it was not changed")
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer version of inngest_durable (its schema is {version}, "
+                f"this version knows {SCHEMA_VERSION}); it was not changed"
+            )
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether *error* says that another connection holds the lock."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    # Errors that the module raises by itself have no code. The low byte is the error, the others its kind.
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+    return int(value)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return int(tables) == 0

@@ -1,0 +1,290 @@
+"""The engine that lives in the application's process, on one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ulid import ULID
+
+from ..._core.duration import Duration, seconds
+from ..._core.model import Idempotency, Park, RecordedRequest, Run
+from ..._core.run_flow import timed_out
+from ...errors import ConfigurationError
+from ..base import (
+    AddWorker,
+    Clock,
+    DropWorker,
+    DueRun,
+    FencedError,
+    Host,
+    PassSet,
+    Store,
+)
+from ..base import ClaimRun as ClaimWrite
+from .claim import EmbeddedClaim
+from .clock import SystemClock
+from .endings import Endings
+from .recovery import Recovery
+from .retention import Retention
+from .scheduler import Scheduler
+from .store import SqliteStore
+from .worker import WorkerLock
+
+logger = logging.getLogger("inngest_durable")
+
+T = TypeVar("T")
+
+UNWRITABLE = "the database cannot be written"
+DEFAULT_PATH = ".inngest/durable.db"
+# A run whose re-entry broke in the engine itself is tried again after this pause.
+BROKEN_REENTRY_SECONDS = 5.0
+
+# Stores of the parent process, in a forked child.
+_inherited: list[Store | None] = []
+
+
+class EmbeddedEngine:
+    """
+    Keeps runs in one SQLite file and re-enters them from within the process.
+
+    Args:
+        path: The database file; None takes ``INNGEST_DURABLE_DB``, else ``.inngest/durable.db``.
+        store: A store to use in place of the SQLite file, e.g. `testing.MemoryStore`.
+        clock: Source of time, e.g. `testing.VirtualClock`.
+        max_concurrent_passes: Re-entries at a time.
+        max_recoveries: Deaths of a worker that ran this run's pass alone among suspects, before the run is failed.
+        shutdown_grace: How long `stop` waits for steps in flight.
+        retention: How long a run is kept after its end; None for ever.
+
+    Raises:
+        ValueError: *shutdown_grace* or *retention* is not a duration.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        max_concurrent_passes: int = 100,
+        max_recoveries: int = 10,
+        shutdown_grace: Duration = "10s",
+        retention: Duration | None = "7d",
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.passes = PassSet()
+        self.app_id = ""
+        self._path = path
+        self._given_store = store
+        self._max_concurrent_passes = max_concurrent_passes
+        self._max_recoveries = max_recoveries
+        self._grace_seconds = seconds(shutdown_grace)
+        self._retention_seconds = None if retention is None else seconds(retention)
+        self._store: Store | None = None
+        self._host: Host | None = None
+        self._lock: WorkerLock | None = None
+        self._scheduler: Scheduler | None = None
+        self._recovery: Recovery | None = None
+        self._retention: Retention | None = None
+        self._worker_id = ""
+        self._background: set[asyncio.Task[Any]] = set()
+        self._endings: Endings | None = None
+        self._draining: asyncio.Future[None] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return Path(self._path or os.environ.get("INNGEST_DURABLE_DB") or DEFAULT_PATH)
+
+    @property
+    def failing(self) -> str | None:
+        """Why nothing can be written at the moment (disk full, I/O error), or None."""
+        return None if self._store is None else self._store.failing
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises `ConfigurationError` before `start`."""
+        if self._store is None:
+            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
+        return self._store
+
+    async def start(self, host: Host) -> None:
+        """Open the store, take over the runs of dead workers, start the timers. Raises `StoreError`."""
+        self._host = host
+        self.passes = PassSet()
+        self._draining = None
+        if self._store is None:
+            self._store = self._given_store or SqliteStore(self.path)
+            self._store.open()
+        store = self._store
+        self._worker_id = str(ULID())
+        if isinstance(store, SqliteStore):
+            self._lock = WorkerLock(self.path, self._worker_id)
+            self._lock.acquire()
+        await store.write(AddWorker(self._worker_id, os.getpid(), socket.gethostname(), self.clock.now()))
+        self._endings = Endings(store)
+        self._scheduler = Scheduler(store, self.app_id, self.clock, self._reenter, self._max_concurrent_passes)
+        self._recovery = Recovery(
+            store, self.clock, self._worker_id, self._lock, self._max_recoveries, self._each_second
+        )
+        await self._recovery.look()
+        self._recovery.start()
+        if self._retention_seconds is not None:
+            self._retention = Retention(store, self.clock, self._retention_seconds)
+            self._retention.start()
+        self._scheduler.look()
+
+    async def drain(self) -> None:
+        """
+        Interrupt every pass, start none, and wait for steps in flight up to the grace.
+
+        Clients are redirected and held wait URLs answer at once. The store stays open for them until `stop`.
+        """
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+        await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
+        if self._scheduler is None or self._recovery is None:
+            return
+        self._scheduler.stop()
+        await self._recovery.stop()
+        if self._retention is not None:
+            await self._retention.stop()
+        if self._endings is not None:
+            self._endings.close()
+        self.passes.interrupt("the process stops")
+        try:
+            async with asyncio.timeout(self._grace_seconds):
+                await self.passes.empty()
+                await self._scheduler.ended()
+                if self._background:
+                    await asyncio.wait(self._background)
+        except TimeoutError:
+            logger.warning(
+                "%d passes did not end within the shutdown grace of %g s; their runs go on after the next start",
+                len(self.passes),
+                self._grace_seconds,
+            )
+
+    async def stop(self) -> None:
+        """Drain, then close the store. Runs that did not end within the grace are recovered by the next start."""
+        if self._store is None:
+            return
+        await self.drain()
+        if not self.passes:
+            await self._store.write(DropWorker(self._worker_id))
+        await self._store.close()
+        self._store = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def abandon(self, forked: bool) -> None:
+        """Forget what runs on an event loop that is gone; the next `start` goes on from the store."""
+        if forked:
+            # SQLite forbids to use or to close a connection in a child: the object must not even be collected.
+            _inherited.append(self._store)
+            self._store = None
+        elif self._lock is not None:
+            # Its passes died with their loop: like those of a dead worker, their runs are recovered.
+            self._lock.release()
+        self._retention = None
+        self._lock = self._scheduler = self._recovery = self._endings = self._draining = None
+        self._background = set()
+
+    def begin(
+        self,
+        endpoint: str,
+        request: RecordedRequest,
+        timeout_seconds: float | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> EmbeddedClaim:
+        """Begin a run for a client's request. Nothing is written before its first step."""
+        now = self.clock.now()
+        run = Run(
+            str(ULID()),
+            self.app_id,
+            endpoint,
+            request,
+            now,
+            owner=self._worker_id,
+            deadline=None if timeout_seconds is None else now + timeout_seconds,
+            idempotency=idempotency,
+        )
+        return EmbeddedClaim(self, self.store, run, (), accepted=False)
+
+    def find(self, scope: str, key: str) -> Run | None:
+        """Return the run that was accepted with this idempotency scope and key, or None."""
+        return self.store.find(scope, key)
+
+    def token(self, run_id: str) -> str:
+        """Return the token that opens the run's wait URL: made from the database's secret, stored nowhere."""
+        digest = hmac.digest(self.store.secret, run_id.encode(), "sha256")
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def check_token(self, run_id: str, token: str) -> bool:
+        """Whether *token* opens the run, compared in constant time."""
+        return hmac.compare_digest(self.token(run_id).encode(), token.encode())
+
+    async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
+        """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""
+        if self._endings is None:
+            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
+        return await self._endings.wait(run_id, timeout_seconds)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* in the background until it ends; `stop` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._spawned_ended)
+        return task
+
+    def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("background work of the engine failed: please report this bug", exc_info=error)
+
+    async def _reenter(self, due: DueRun) -> None:
+        store, host = self.store, self._host
+        try:
+            await store.write(ClaimWrite(due.run_id, due.epoch, self._worker_id))
+        except FencedError:
+            return
+        run = store.run(due.run_id)
+        if run is None or host is None:
+            return
+        claim = EmbeddedClaim(self, store, run, store.memos(run.id), accepted=True)
+        if run.deadline is not None and run.deadline <= self.clock.now():
+            await claim.finish(timed_out(run))
+            return
+        try:
+            await host.reenter(claim)
+        except Exception:
+            logger.exception("the re-entry of a run broke: please report this bug [run=%s]", run.id)
+            await claim.park(Park(self.clock.now() + BROKEN_REENTRY_SECONDS, run.attempt, run.quiet_seconds))
+
+    def _each_second(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.look()
+        if self.failing is not None:
+            # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
+            self.passes.let_go(UNWRITABLE)
+
+    def note_parked(self, wake_at: float) -> None:
+        """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
+        if self._scheduler is not None:
+            self._scheduler.note(wake_at)
+
+    def tell_ended(self, run_id: str) -> None:
+        """Take notice that a run has ended."""
+        if self._endings is not None:
+            self._endings.tell(run_id)

@@ -1,0 +1,98 @@
+-- Every query of the store, by name. A write that belongs to a pass carries its guard (run, epoch, status) in the
+-- same statement: it changed one row, or the pass has lost the run.
+--
+-- Where most rows have no value, an empty one is bound and made NULL here: Python's sqlite3 looks for an adapter for
+-- each None (and for each bytes, but not for a bytearray), which takes as long as binding five texts.
+
+-- name: insert_run
+INSERT INTO runs (
+    id, status, epoch, owner, attempt, wake_at, quiet_seconds, recoveries, created_at, deadline, idempotency_scope,
+    idempotency_key, idempotency_digest, app_id, endpoint, request
+) VALUES (
+    ?, ?, ?, ?, ?, nullif(?, -1), ?, ?, ?, nullif(?, -1), nullif(?, ''), nullif(?, ''), nullif(?, ''), ?, ?, ?
+)
+ON CONFLICT (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+
+-- name: save_memo
+INSERT INTO steps (run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result)
+SELECT id, epoch, ?, ?, ?, ?, ?, ?, nullif(?, -1), ?, nullif(?, ''), nullif(?, '')
+FROM runs INDEXED BY runs_owned WHERE id = ? AND epoch = ? AND status = 'running'
+ON CONFLICT (run_id, key) DO UPDATE SET
+    id = excluded.id, op = excluded.op, state = excluded.state, attempt = excluded.attempt,
+    wake_at = excluded.wake_at, fingerprint = excluded.fingerprint, failure = excluded.failure,
+    result = excluded.result
+WHERE steps.state NOT IN ('completed', 'failed')
+
+-- name: reset_recoveries
+UPDATE runs SET recoveries = 0 WHERE id = ? AND recoveries > 0
+
+-- name: park_run
+UPDATE runs SET status = 'waiting', owner = '', wake_at = ?, attempt = ?, quiet_seconds = ?
+WHERE id = ? AND epoch = ? AND status = 'running'
+
+-- name: wake_run
+UPDATE runs SET wake_at = min(wake_at, ?), quiet_seconds = ?
+WHERE id = ? AND epoch = ? AND status = 'waiting'
+
+-- name: recover_run
+UPDATE runs SET status = 'waiting', owner = '', wake_at = ?, recoveries = recoveries + 1
+WHERE id = ? AND epoch = ? AND status = 'running'
+
+-- A suspect is a run that has been under way at two deaths of a worker. One at a time is entered, so that the next
+-- death tells which of them it was.
+
+-- name: claim_run
+UPDATE runs SET status = 'running', owner = ?, epoch = epoch + 1, wake_at = NULL
+WHERE id = ? AND epoch = ? AND status = 'waiting' AND (
+    recoveries < 2
+    OR NOT EXISTS (SELECT 1 FROM runs AS other WHERE other.status = 'running' AND other.recoveries >= 2)
+)
+
+-- name: finish_run
+UPDATE runs SET status = ?, owner = '', wake_at = NULL, ended_at = ?, failure = nullif(?, ''), response = ?
+WHERE id = ? AND epoch = ? AND status = 'running'
+
+-- name: add_worker
+INSERT INTO workers (id, pid, host, started_at) VALUES (?, ?, ?, ?)
+
+-- name: drop_worker
+DELETE FROM workers WHERE id = ?
+
+-- name: prune_run
+DELETE FROM runs WHERE id = ? AND ended_at IS NOT NULL
+
+-- name: ended_runs
+SELECT id, ended_at FROM runs WHERE id > ? AND id < ? ORDER BY id LIMIT ?
+
+-- name: run
+SELECT id, app_id, endpoint, request, created_at, status, attempt, epoch, owner, wake_at, quiet_seconds, recoveries,
+    response, failure, ended_at, deadline, idempotency_scope, idempotency_key, idempotency_digest
+FROM runs WHERE id = ?
+
+-- name: find
+SELECT id FROM runs WHERE idempotency_scope = ? AND idempotency_key = ?
+
+-- name: memos
+SELECT key, id, op, state, attempt, result, failure, wake_at, fingerprint
+FROM steps WHERE run_id = ? ORDER BY epoch, seq
+
+-- name: due
+SELECT id, epoch, wake_at, recoveries FROM runs
+WHERE status = 'waiting' AND app_id = ? AND wake_at <= ? AND (
+    recoveries < 2
+    OR NOT EXISTS (SELECT 1 FROM runs AS other WHERE other.status = 'running' AND other.recoveries >= 2)
+)
+ORDER BY wake_at, id LIMIT ?
+
+-- name: orphans
+SELECT id, epoch, 0.0, recoveries FROM runs INDEXED BY runs_owned
+WHERE status = 'running' AND owner = ? ORDER BY id
+
+-- name: workers
+SELECT id FROM workers ORDER BY id
+
+-- name: secret
+SELECT value FROM meta WHERE name = 'secret'
+
+-- name: insert_secret
+INSERT INTO meta (name, value) VALUES ('secret', ?)

@@ -1,0 +1,72 @@
+-- Everything the embedded engine remembers. One file, WAL mode, `user_version` 1.
+--
+--   meta      one row per setting                         secret: 32 random bytes made with the file
+--   runs      one row per accepted run                    read by ID, by due time, by owner
+--     steps   one row per step of a run: its memo         read all together, by run
+--   workers   one row per process that runs an engine     alive while it holds <db>.workers/<id>.lock
+--
+-- IDs of runs and workers are ULIDs: they grow with time, so inserts stay at the right edge of each index.
+-- Times are seconds since the epoch. Requests and responses are msgpack, results and failures are JSON.
+-- There is no CHECK of statuses: SQLite builds the list anew for each row, which costs half as much as the insert.
+
+CREATE TABLE meta (
+    name   TEXT PRIMARY KEY NOT NULL,
+    value  BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- Small columns come first, so that reading them does not walk through a large request. For the same reason this is
+-- a rowid table: rows of any size stay out of the index of IDs.
+CREATE TABLE runs (
+    id             TEXT PRIMARY KEY NOT NULL,
+    status         TEXT NOT NULL,
+    epoch          INTEGER NOT NULL,
+    owner          TEXT NOT NULL,
+    attempt        INTEGER NOT NULL,
+    wake_at        REAL,
+    quiet_seconds  REAL NOT NULL,
+    recoveries     INTEGER NOT NULL,
+    created_at     REAL NOT NULL,
+    ended_at       REAL,
+    deadline       REAL,
+    idempotency_scope   TEXT,
+    idempotency_key     TEXT,
+    idempotency_digest  TEXT,
+    app_id         TEXT NOT NULL,
+    endpoint       TEXT NOT NULL,
+    failure        TEXT,
+    response       BLOB,
+    request        BLOB NOT NULL
+);
+
+-- Both indexes cover their queries (which takes `status` too, though it is the same in all their entries) and hold
+-- unfinished runs only: finished ones cost them nothing. `runs_owned` also answers the guard of a checkpoint, from a
+-- handful of pages however many runs there are; hence its order.
+CREATE INDEX runs_due ON runs (app_id, wake_at, id, epoch, recoveries, status) WHERE status = 'waiting';
+CREATE INDEX runs_owned ON runs (id, epoch, owner, recoveries, status) WHERE status = 'running';
+
+-- One run for each key that a client sent, and for nothing else.
+CREATE UNIQUE INDEX runs_idempotent ON runs (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- `epoch` and `seq` say which pass recorded the step first, and in which order that pass recorded its steps.
+CREATE TABLE steps (
+    run_id       TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    key          TEXT NOT NULL,
+    id           TEXT NOT NULL,
+    op           TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    epoch        INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,
+    attempt      INTEGER NOT NULL,
+    wake_at      REAL,
+    fingerprint  TEXT NOT NULL,
+    failure      TEXT,
+    result       TEXT,
+    PRIMARY KEY (run_id, key)
+) WITHOUT ROWID;
+
+CREATE TABLE workers (
+    id          TEXT PRIMARY KEY NOT NULL,
+    pid         INTEGER NOT NULL,
+    host        TEXT NOT NULL,
+    started_at  REAL NOT NULL
+) WITHOUT ROWID;

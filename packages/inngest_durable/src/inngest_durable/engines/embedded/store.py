@@ -1,0 +1,142 @@
+"""
+The SQLite store: one file in WAL mode, one connection that writes, one that reads, one that checkpoints the log.
+
+Reads happen on the loop: they are short, and in WAL mode no writer makes them wait. Writes go through `writer`.
+Used by the embedded engine; it knows nothing of passes, timers or workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..._core.model import Memo, Run
+from ...errors import StoreError
+from ..base import DueRun, Write
+from .checkpointer import Checkpointer
+from .database import Database, Synchronous
+from .queries import QUERIES
+from .rows import memo_from, run_from
+from .writer import Writer
+
+# Only while another process replays the log of one that died is a reader locked out.
+_READ_BUSY_SECONDS = 2.0
+# A checkpoint that waits for a reader holds up the writers.
+_CHECKPOINT_BUSY_SECONDS = 0.05
+_CLOSE_SECONDS = 5.0
+
+
+class SqliteStore:
+    """
+    Runs and journals in one SQLite file.
+
+    Args:
+        path: The database file. It is created with permissions 0600, and its folder, if missing, with 0700.
+        synchronous: ``"FULL"`` (a power loss loses nothing that was resolved) or ``"NORMAL"`` (the death of the
+            process loses nothing; about twice as fast for one client).
+
+    Attributes:
+        path: The database file.
+        secret: 32 random bytes made with the file; known after `open`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "FULL") -> None:
+        self.path = Path(path)
+        self.secret = b""
+        self._database = Database(self.path, synchronous)
+        self._writer: Writer | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._checkpointer: Checkpointer | None = None
+
+    @property
+    def failing(self) -> str | None:
+        """Why nothing can be written at the moment (disk full, I/O error), or None."""
+        return self._writer.failing if self._writer else None
+
+    def open(self) -> None:
+        """
+        Create the database, or connect to it.
+
+        Raises:
+            StoreError: The file cannot be opened, is no database of this package, or is from a newer version.
+        """
+        connection, self.secret = self._database.open()
+        self._reader = self._database.connect(_READ_BUSY_SECONDS)
+        self._checkpointer = Checkpointer(self._database.connect(_CHECKPOINT_BUSY_SECONDS))
+        self._writer = Writer(connection, self._checkpointer)
+
+    async def close(self) -> None:
+        """
+        Commit what is queued, then close. The store may be opened again, on another event loop too.
+
+        A database that cannot be written for 5 s is given up: what was queued fails with `StoreError`.
+        """
+        writer, reader, checkpointer = self._writer, self._reader, self._checkpointer
+        if writer is None or reader is None or checkpointer is None:
+            return
+        await writer.close(_CLOSE_SECONDS)
+        self._writer = self._reader = self._checkpointer = None
+        reader.close()
+        # The last connection to a file moves its log into it, which may take a while.
+        await asyncio.to_thread(checkpointer.close)
+
+    def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
+        """
+        Queue *writes* for the next group commit, in this order and in one commit; resolves when durable.
+
+        A *lazy* write does not start a commit: it goes with the next one, or alone after 10 ms.
+
+        The first whose guard does not hold fails the group with `FencedError`, and those after it are not written.
+        A memo that is final is never overwritten: saving it again is fenced too. Nothing is logged when the future
+        is not awaited.
+        """
+        if self._writer is None:
+            raise StoreError("the store is not open")
+        return self._writer.write(writes, lazy)
+
+    def run(self, run_id: str) -> Run | None:
+        """Return a run, or None."""
+        rows = self._read("run", run_id)
+        return run_from(rows[0]) if rows else None
+
+    def find(self, scope: str, key: str) -> Run | None:
+        """Return the run that was inserted with this idempotency scope and key, or None."""
+        rows = self._read("find", scope, key)
+        return self.run(rows[0][0]) if rows else None
+
+    def memos(self, run_id: str) -> list[Memo]:
+        """Return the journal of a run in the order its steps were first recorded."""
+        return [memo_from(row) for row in self._read("memos", run_id)]
+
+    def due(self, app_id: str, before: float, limit: int) -> list[DueRun]:
+        """Return waiting runs of an application with ``wake_at <= before``, the earliest first."""
+        return [DueRun(*row) for row in self._read("due", app_id, before, limit)]
+
+    def orphans(self, owners: Sequence[str]) -> list[DueRun]:
+        """Return running runs that belong to one of *owners*. Their ``wake_at`` is 0: they are due at once."""
+        return [DueRun(*row) for owner in owners for row in self._read("orphans", owner)]
+
+    def workers(self) -> list[str]:
+        """Return the IDs of all recorded workers."""
+        return [worker_id for (worker_id,) in self._read("workers")]
+
+    def ended_runs(self, after: str, before: str, limit: int) -> list[tuple[str, float | None]]:
+        """Return runs with ``after < id < before`` in the order of their IDs, each with when it ended or None."""
+        return self._read("ended_runs", after, before, limit)
+
+    def foreign_commits(self) -> int:
+        """Return a number that changes when another process has committed something."""
+        return 0 if self._writer is None else self._writer.foreign_commits()
+
+    def _read(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        if self._reader is None:
+            raise StoreError("the store is not open")
+        try:
+            # All rows at once: a statement that is not read to its end would keep the log from being checkpointed.
+            return self._reader.execute(QUERIES[query], parameters).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read the database {self.path}: {error}") from error

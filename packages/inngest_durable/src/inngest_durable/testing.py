@@ -1,0 +1,361 @@
+"""
+Help for testing code that uses this package: time that moves on command, a store without a file, and crash points.
+
+::
+
+    clock = VirtualClock()
+    engine = EmbeddedEngine(store=MemoryStore(), clock=clock)
+    ...
+    await clock.advance("24h")      # whatever sleeps until then goes on, in order, without waiting
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from msgspec.structs import replace
+
+from ._core.duration import Duration, seconds
+from ._core.model import Memo, Run, RunStatus
+from .engines.base import (
+    AddWorker,
+    ClaimRun,
+    DropWorker,
+    DueRun,
+    FencedError,
+    FinishRun,
+    Insert,
+    ParkRun,
+    PruneRuns,
+    RecoverRun,
+    SaveMemo,
+    TimerHandle,
+    WakeRun,
+    Write,
+)
+from .errors import StoreError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_RunWrite = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun
+
+# 2026-01-01T00:00:00Z
+_START = 1767225600.0
+# Loop turns after which whatever runs on the loop alone has come to rest.
+_SETTLE_TURNS = 100
+
+
+class VirtualClock:
+    """
+    A clock that stands still until it is moved.
+
+    Args:
+        start: The time at first, in seconds since the epoch.
+    """
+
+    def __init__(self, start: float = _START) -> None:
+        self._now = start
+        self._timers: list[_Timer] = []
+        self._order = itertools.count()
+
+    def now(self) -> float:
+        """Return the current time in seconds since the epoch."""
+        return self._now
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call *callback* when the clock is moved to *when*; at once, by the running event loop, if that is past."""
+        if when <= self._now:
+            return asyncio.get_running_loop().call_soon(callback)
+        timer = _Timer(when, next(self._order), callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    async def advance(self, duration: Duration | float) -> None:
+        """
+        Move the clock, firing each timer at its own time; what it started comes to rest before the next one fires.
+
+        Code that waits for something other than this event loop (a thread, a socket, `asyncio.sleep`) is not
+        waited for.
+
+        Args:
+            duration: A timedelta, a text such as ``"1h30m"``, or seconds.
+
+        Raises:
+            ValueError: *duration* is negative, or no duration.
+        """
+        distance = float(duration) if isinstance(duration, int | float) else seconds(duration)
+        if distance < 0:
+            raise ValueError(f"time does not go backwards: {duration!r}")
+        end = self._now + distance
+        await self.settle()
+        while self._timers and self._timers[0].when <= end:
+            timer = heapq.heappop(self._timers)
+            if timer.cancelled:
+                continue
+            self._now = timer.when
+            timer.callback()
+            await self.settle()
+        self._now = end
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let the event loop run until whatever can go on without time passing has done so."""
+        for _ in range(_SETTLE_TURNS):
+            await asyncio.sleep(0)
+
+
+class _Timer:
+    __slots__ = ("callback", "cancelled", "order", "when")
+
+    def __init__(self, when: float, order: int, callback: Callable[[], object]) -> None:
+        self.when = when
+        self.order = order
+        self.callback = callback
+        self.cancelled = False
+
+    def __lt__(self, other: _Timer) -> bool:
+        return (self.when, self.order) < (other.when, other.order)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class MemoryStore:
+    """
+    A store without a file, with the guards of the SQLite store. It keeps its content when closed and opened again.
+
+    A write becomes visible, and its future resolves, in the next turn of the event loop.
+
+    Attributes:
+        secret: 32 bytes, the same in every instance.
+    """
+
+    secret = bytes(range(32))
+    failing: str | None = None
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._memos: dict[str, dict[str, Memo]] = {}
+        self._workers: set[str] = set()
+        self._queue: list[tuple[asyncio.Future[None], tuple[Write, ...]]] = []
+        self._is_open = False
+
+    def open(self) -> None:
+        """Begin to take writes."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Write what is queued."""
+        self._flush()
+        self._is_open = False
+
+    def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
+        """Queue *writes*; resolves when they are written, or with the error of the first that could not be."""
+        if not self._is_open:
+            raise StoreError("the store is not open")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._queue.append((future, writes))
+        if not lazy:
+            loop.call_soon(self._flush)
+        elif len(self._queue) == 1:
+            loop.call_later(0.01, self._flush)
+        return future
+
+    def run(self, run_id: str) -> Run | None:
+        """Return a run, or None."""
+        return self._runs.get(run_id)
+
+    def find(self, scope: str, key: str) -> Run | None:
+        """Return the run that was inserted with this idempotency scope and key, or None."""
+        for run in self._runs.values():
+            if run.idempotency is not None and (run.idempotency.scope, run.idempotency.key) == (scope, key):
+                return run
+        return None
+
+    def memos(self, run_id: str) -> list[Memo]:
+        """Return the journal of a run in the order its steps were first recorded."""
+        return list(self._memos.get(run_id, {}).values())
+
+    def due(self, app_id: str, before: float, limit: int) -> list[DueRun]:
+        """Return waiting runs of an application with ``wake_at <= before``, the earliest first."""
+        found = [
+            DueRun(run.id, run.epoch, run.wake_at, run.recoveries)
+            for run in self._runs.values()
+            if run.status is RunStatus.WAITING
+            and run.app_id == app_id
+            and run.wake_at is not None
+            and run.wake_at <= before
+            and self._may_be_entered(run)
+        ]
+        return sorted(found, key=lambda due: (due.wake_at, due.run_id))[:limit]
+
+    def orphans(self, owners: Sequence[str]) -> list[DueRun]:
+        """Return running runs that belong to one of *owners*. Their ``wake_at`` is 0: they are due at once."""
+        return [
+            DueRun(run.id, run.epoch, 0.0, run.recoveries)
+            for owner in owners
+            for run in sorted(self._runs.values(), key=lambda run: run.id)
+            if run.status is RunStatus.RUNNING and run.owner == owner
+        ]
+
+    def workers(self) -> list[str]:
+        """Return the IDs of all recorded workers."""
+        return sorted(self._workers)
+
+    def ended_runs(self, after: str, before: str, limit: int) -> list[tuple[str, float | None]]:
+        """Return runs with ``after < id < before`` in the order of their IDs, each with when it ended or None."""
+        found = sorted((run.id, run.ended_at) for run in self._runs.values() if after < run.id < before)
+        return found[:limit]
+
+    def foreign_commits(self) -> int:
+        """Return 0: no other process can write here."""
+        return 0
+
+    def _flush(self) -> None:
+        queue, self._queue = self._queue, []
+        for future, writes in queue:
+            try:
+                self._apply_all(writes)
+            except (FencedError, StoreError) as error:
+                if not future.done():
+                    future.set_exception(error)
+                    # Not every write is awaited, and asyncio would log an error that nobody looked at.
+                    future.exception()
+            else:
+                if not future.done():
+                    future.set_result(None)
+
+    def _apply_all(self, writes: tuple[Write, ...]) -> None:
+        # Before anything is changed: a group that is refused leaves nothing behind.
+        for write in writes:
+            match write:
+                case Insert(run) if run.idempotency and self.find(run.idempotency.scope, run.idempotency.key):
+                    raise FencedError(f"another run has the idempotency key {run.idempotency.key!r}")
+                case Insert(run) if run.id in self._runs:
+                    raise StoreError(f"a write was refused by the database: run {run.id} exists")
+                case AddWorker(worker_id) if worker_id in self._workers:
+                    raise StoreError(f"a write was refused by the database: worker {worker_id} exists")
+        for write in writes:
+            self._apply(write)
+
+    def _apply(self, write: Write) -> None:
+        match write:
+            case Insert(run):
+                self._runs[run.id] = run
+            case AddWorker(worker_id):
+                self._workers.add(worker_id)
+            case DropWorker(worker_id):
+                self._workers.discard(worker_id)
+            case PruneRuns(run_ids):
+                for run_id in run_ids:
+                    if run_id in self._runs and self._runs[run_id].ended_at is not None:
+                        del self._runs[run_id]
+                        self._memos.pop(run_id, None)
+            case SaveMemo(run_id, _, memo, progress):
+                run = self._guarded(write, RunStatus.RUNNING)
+                memos = self._memos.setdefault(run_id, {})
+                if memo.key in memos and memos[memo.key].is_final:
+                    raise FencedError(f"the memo {memo.key!r} of run {run_id} is final")
+                memos[memo.key] = memo
+                if progress:
+                    self._runs[run_id] = replace(run, recoveries=0)
+            case _:
+                self._runs[write.run_id] = self._changed(write)
+
+    def _changed(self, write: _RunWrite) -> Run:
+        match write:
+            case ParkRun(_, _, park):
+                run = self._guarded(write, RunStatus.RUNNING)
+                waiting = replace(run, status=RunStatus.WAITING, owner="", wake_at=park.wake_at)
+                return replace(waiting, attempt=park.attempt, quiet_seconds=park.quiet_seconds)
+            case WakeRun(_, _, wake_at, quiet_seconds):
+                run = self._guarded(write, RunStatus.WAITING)
+                earlier = wake_at if run.wake_at is None else min(run.wake_at, wake_at)
+                return replace(run, wake_at=earlier, quiet_seconds=quiet_seconds)
+            case RecoverRun(_, _, wake_at):
+                run = self._guarded(write, RunStatus.RUNNING)
+                waiting = replace(run, status=RunStatus.WAITING, owner="", wake_at=wake_at)
+                return replace(waiting, recoveries=run.recoveries + 1)
+            case ClaimRun(_, epoch, owner):
+                run = self._guarded(write, RunStatus.WAITING)
+                if not self._may_be_entered(run):
+                    raise FencedError(f"run {run.id} is a suspect, and another suspect is running")
+                return replace(run, status=RunStatus.RUNNING, owner=owner, epoch=epoch + 1, wake_at=None)
+            case FinishRun(_, _, finish, ended_at):
+                run = self._guarded(write, RunStatus.RUNNING)
+                ended = replace(run, status=finish.status, owner="", wake_at=None, ended_at=ended_at)
+                return replace(ended, response=finish.response, failure=finish.failure)
+
+    def _may_be_entered(self, run: Run) -> bool:
+        """Tell whether *run* is no suspect, or no other suspect is running."""
+        others = (other for other in self._runs.values() if other.status is RunStatus.RUNNING)
+        return run.recoveries < 2 or all(other.recoveries < 2 for other in others)
+
+    def _guarded(self, write: _RunWrite | SaveMemo, status: RunStatus) -> Run:
+        run = self._runs.get(write.run_id)
+        if run is None or run.epoch != write.epoch or run.status is not status:
+            raise FencedError(f"run {write.run_id} is not {status.value} at epoch {write.epoch}")
+        return run
+
+
+class Crash(BaseException):
+    """The process died, as far as a test is concerned. A BaseException, so that ``except Exception`` lets it pass."""
+
+
+class CrashPoint:
+    """
+    Dies before the n-th effect, and before each later one, since the dead do nothing more.
+
+    Put it round whatever acts on the world outside: a step's function, a store's ``write``, what performs a flow's
+    effects. Count first, then die at each point and look at what a new process makes of what was saved::
+
+        crash = CrashPoint(before=3)
+        charge = crash.wrap(payments.charge)                # crash.awrap for an `async def`
+
+    Args:
+        before: Number of the effect to die before, counted from 1; None only counts.
+
+    Attributes:
+        effects: How many were asked for, up to the one that was not done.
+        dead: Whether the crash has happened.
+    """
+
+    def __init__(self, before: int | None = None) -> None:
+        self.before = before
+        self.effects = 0
+        self.dead = False
+
+    def pass_by(self) -> None:
+        """Count one effect that is about to be done. Raises `Crash` in its place when it is the n-th, or later."""
+        if not self.dead:
+            self.effects += 1
+            self.dead = self.effects == self.before
+        if self.dead:
+            raise Crash(f"died before effect {self.effects}")
+
+    def wrap(self, perform: Callable[P, T]) -> Callable[P, T]:
+        """Return *perform* with this crash point in front of it."""
+
+        @functools.wraps(perform)
+        def performed(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.pass_by()
+            return perform(*args, **kwargs)
+
+        return performed
+
+    def awrap(self, perform: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Return an ``async def`` *perform* with this crash point in front of it: it dies when it is awaited."""
+
+        @functools.wraps(perform)
+        async def performed(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.pass_by()
+            return await perform(*args, **kwargs)
+
+        return performed
