@@ -1,0 +1,297 @@
+"""
+The edge of an ASGI application: the callable put round it by ``init_app``. Imports no framework.
+
+It drives the engine's life by the lifespan, puts the holder into each HTTP scope, records what the framework really
+sent for a finished run, sends a substitute in place of the framework's response, and runs re-entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from ._core import http
+from ._core.limits import Limits, exceeded
+from ._core.model import Headers, RecordedRequest, RecordedResponse
+from .ending import SERVER_ERROR, conclude, conclude_unreached
+from .engines.base import Claim
+from .errors import RequestTooLargeError
+from .exchange import Holder, Lifecycle
+
+logger = logging.getLogger("inngest_durable")
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HOLDER_KEY = "inngest.pass"
+
+
+class AsgiEdge:
+    """
+    The ASGI callable round *app*.
+
+    Args:
+        app: The application, with its own middleware.
+        client: Starts and stops the engine, and knows the endpoints.
+    """
+
+    def __init__(self, app: ASGIApp, client: Lifecycle) -> None:
+        self._app = app
+        self._client = client
+        self._state: dict[str, Any] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http":
+            await self._first_pass(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            self._state = scope.get("state")
+            await self._app(scope, self._draining(receive), self._starting(send))
+        else:
+            await self._app(scope, receive, send)
+
+    async def reenter(self, claim: Claim) -> None:
+        """Run one later pass of *claim*'s run through the application, with the recorded request."""
+        request = claim.run.request
+
+        async def recorded_request() -> RecordedRequest:
+            return request
+
+        holder = Holder(recorded_request, claim)
+        recorder = _Recorder(holder, _nowhere, request.method, self._client.limits)
+        receive = _replay_body(request.body)
+        await self._exchange(self._scope_of(request, holder), receive, recorder)
+        if holder.current_pass is None:
+            policy = self._client.policy_of(claim.run.endpoint)
+            await conclude_unreached(self._client.engine, claim, policy, recorder.response or SERVER_ERROR)
+
+    async def _first_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(receive, self._client.limits.request_body)
+        holder = Holder(lambda: body.request(scope))
+        body.on_disconnect = lambda: _interrupt(holder, "the client went away")
+        scope[HOLDER_KEY] = holder
+        try:
+            await self._exchange(scope, body.receive, _Recorder(holder, send, scope["method"], self._client.limits))
+        finally:
+            # Scope, holder and body refer to each other: without this, each request is left to the cycle collector.
+            del scope[HOLDER_KEY]
+            body.on_disconnect = None
+
+    async def _exchange(self, scope: Scope, receive: Receive, recorder: _Recorder) -> None:
+        holder = recorder.holder
+        broken: Exception | None = None
+        try:
+            await self._app(scope, receive, recorder.send)
+        except Exception as error:
+            broken = error
+            # The framework let its own or the handler's error through (as in testing mode): the server answers 500.
+            if not recorder.started:
+                recorder.response = SERVER_ERROR
+            if holder.claim is None:
+                raise
+            logger.exception("the application raised at a re-entry [run=%s]", holder.claim.run.id)
+        finally:
+            if holder.ending is not None and holder.current_pass is not None:
+                engine = self._client.engine
+                policy = self._client.policy_of(holder.current_pass.claim.run.endpoint)
+                ending = conclude(engine, holder, policy, recorder.response, broken)
+                if recorder.response is None:
+                    # In mid-response: an exchange that the server cancels must not keep the run from its end.
+                    await asyncio.shield(engine.spawn(ending))
+                else:
+                    await ending
+
+    def _scope_of(self, request: RecordedRequest, holder: Holder) -> Scope:
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.http_version,
+            "method": request.method,
+            "scheme": request.scheme,
+            "root_path": request.root_path,
+            "path": request.path,
+            "raw_path": request.raw_path,
+            "query_string": request.query_string,
+            "headers": list(request.headers),
+            "client": request.client,
+            "server": request.server,
+            "extensions": {},
+            HOLDER_KEY: holder,
+        }
+        if self._state is not None:
+            # As a server does: each request gets its own copy of what the lifespan left there.
+            scope["state"] = self._state.copy()
+        return scope
+
+    def _starting(self, send: Send) -> Send:
+        async def started(message: Message) -> None:
+            # The application's own resources are open now, so recovered runs may be re-entered.
+            if message["type"] == "lifespan.startup.complete":
+                try:
+                    await self._client.start()
+                except Exception as error:
+                    logger.exception("the engine could not be started")
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+            await send(message)
+
+        return started
+
+    def _draining(self, receive: Receive) -> Receive:
+        async def drained() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._client.stop()
+            return message
+
+        return drained
+
+
+class _Body:
+    """Hands the request's messages on, and keeps the body for the record."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self.on_disconnect: Callable[[], None] | None = None
+        self._receive = receive
+        self._limit = limit
+        self._size = 0
+        self._chunks: list[bytes] = []
+        self._complete = False
+        self._awaited: asyncio.Future[None] | None = None
+
+    async def receive(self) -> Message:
+        """Return the next message from the client."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._keep(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._complete = True
+                if self._awaited is not None and not self._awaited.done():
+                    self._awaited.set_result(None)
+        elif message["type"] == "http.disconnect" and self.on_disconnect is not None:
+            self.on_disconnect()
+        return message
+
+    def _keep(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size <= self._limit:
+            self._chunks.append(chunk)
+        else:
+            # Uploads to other views pass through here too: they are not to be held in memory.
+            self._chunks.clear()
+
+    async def request(self, scope: Scope) -> RecordedRequest:
+        """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""
+        if not self._complete:
+            # The framework reads the body in a task of its own; this only waits for it.
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+        if self._size > self._limit:
+            raise RequestTooLargeError(exceeded("request_body", self._size, self._limit))
+        client, server = scope.get("client"), scope.get("server")
+        return RecordedRequest(
+            method=scope["method"],
+            scheme=scope.get("scheme", "http"),
+            root_path=scope.get("root_path", ""),
+            path=scope["path"],
+            raw_path=scope.get("raw_path") or scope["path"].encode(),
+            query_string=scope.get("query_string", b""),
+            headers=tuple(map(tuple, scope["headers"])),
+            client=tuple(client) if client else None,
+            server=tuple(server) if server else None,
+            http_version=scope.get("http_version", "1.1"),
+            body=b"".join(self._chunks),
+        )
+
+
+class _Recorder:
+    """Passes the framework's response on, or its substitute, and keeps what ends the run."""
+
+    def __init__(self, holder: Holder, send: Send, method: str, limits: Limits) -> None:
+        self.holder = holder
+        self.started = False
+        self.response: RecordedResponse | None = None
+        self._send = send
+        self._method = method
+        self._limit = limits.response
+        self._size = 0
+        self._record = False
+        self._substituted = False
+        self._status = 0
+        self._headers: Headers = ()
+        self._chunks: list[bytes] = []
+
+    async def send(self, message: Message) -> None:
+        """Take one message from the framework."""
+        if message["type"] == "http.response.start":
+            await self._start(message)
+        elif not self._substituted:
+            await self._body(message)
+
+    async def _start(self, message: Message) -> None:
+        self.started = True
+        holder = self.holder
+        headers: Headers = tuple(message.get("headers", ()))
+        if holder.substitute is not None:
+            self._substituted = True
+            await self._send_whole(holder.substitute(headers))
+            return
+        run = holder.claim or (holder.current_pass.claim if holder.current_pass is not None else None)
+        self._record = run is not None and run.accepted
+        if self._record:
+            self._status, self._headers = message["status"], http.recorded_headers(headers)
+        if run is not None:
+            message = {**message, "headers": [*headers, (http.RUN_ID_HEADER, run.run.id.encode())]}
+        await self._send(message)
+
+    async def _body(self, message: Message) -> None:
+        is_body = self._record and message["type"] == "http.response.body"
+        if is_body:
+            chunk = message.get("body", b"")
+            self._size += len(chunk)
+            if self._size <= self._limit:
+                self._chunks.append(chunk)
+            else:
+                self._chunks.clear()
+        await self._send(message)
+        if is_body and not message.get("more_body", False):
+            self.response = self._recorded()
+
+    def _recorded(self) -> RecordedResponse:
+        if self._size > self._limit:
+            return http.answer(500, {"error": exceeded("response", self._size, self._limit)})
+        return RecordedResponse(self._status, self._headers, b"".join(self._chunks))
+
+    async def _send_whole(self, response: RecordedResponse) -> None:
+        headers = http.framed(response)
+        body = b"" if self._method == "HEAD" else response.body
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _nowhere(message: Message) -> None:
+    """Take a re-entry's response: nobody is connected, and the recorder has kept it."""
+
+
+def _replay_body(body: bytes) -> Receive:
+    """Give the body once, then nothing: a disconnect before the response would cancel the handler."""
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await asyncio.get_running_loop().create_future()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _interrupt(holder: Holder, reason: str) -> None:
+    if holder.current_pass is not None:
+        holder.current_pass.interrupt(reason)

@@ -1,0 +1,272 @@
+"""
+The life of one pass, whatever the framework: open it, run the handler, finish it or let the run wait.
+
+A framework adapter calls `Endpoint.serve` from its view. What came of the pass is left in the `Holder`, where the
+edge finds it once the framework has made its response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from msgspec import Struct
+
+from ._core import http
+from ._core.idempotency import identity_of
+from ._core.model import (
+    Idempotency,
+    Park,
+    RecordedResponse,
+    Run,
+    RunStatus,
+)
+from ._core.retry import RetryPolicy
+from ._core.run_flow import after_error, after_interrupt, before_deadline, timed_out
+from ._core.step_flow import failure_of
+from ._pass import DEADLINE, UNWRITABLE, Pass, PassKind
+from .ending import log_attempt
+from .engines.base import Claim, FencedError
+from .errors import RequestTooLargeError, RunInterrupt
+from .exchange import EndpointAdapter, Holder, Lifecycle
+
+logger = logging.getLogger("inngest_durable")
+
+
+class EndpointOptions(Struct, frozen=True):
+    """
+    Settings of one endpoint.
+
+    Attributes:
+        id: Its ID, kept with each of its runs.
+        policy: Retries of its steps that have none of their own, and of the handler itself.
+        timeout_seconds: How long a run may take from acceptance, sleeps included; None for as long as it takes.
+        idempotency_scope: Tells whose idempotency keys these are; None takes the ``Authorization`` header.
+    """
+
+    id: str
+    policy: RetryPolicy
+    timeout_seconds: float | None = None
+    idempotency_scope: Callable[[], str] | None = None
+
+
+class Endpoint:
+    """
+    A handler wrapped by ``@inngest.endpoint``.
+
+    Args:
+        options: Its settings.
+        client: Starts the engine that records its runs.
+        adapter: The framework's adapter.
+    """
+
+    def __init__(self, options: EndpointOptions, client: Lifecycle, adapter: EndpointAdapter) -> None:
+        self.id = options.id
+        self.policy = options.policy
+        self._options = options
+        self._client = client
+        self._engine = client.engine
+        self._adapter = adapter
+
+    async def serve(self, holder: Holder, handler: Callable[[], Awaitable[Any]]) -> Any:
+        """
+        Run one pass of *handler*.
+
+        Returns what the handler returned, or None when `Holder.substitute` answers in its place; raises what it
+        raised when the framework is to answer.
+        """
+        engine = self._engine
+        claim = holder.claim or await self._accept(holder)
+        if claim is None:
+            return None
+        kind: PassKind = "first" if holder.claim is None else "reentry"
+        current = Pass(claim, engine, self.policy, kind, self._client.limits)
+        holder.current_pass = current
+        engine.passes.add(current)
+        error: BaseException | None = None
+        result = None
+        try:
+            result = await current.run(handler)
+            if current.interrupted != UNWRITABLE:
+                await current.idle()
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            engine.spawn(self._abandon(current))
+            raise
+        except BaseException as raised:
+            error = raised
+        if error is None and not current.interrupted:
+            self._completed(holder, current)
+            return result
+        if current.interrupted == UNWRITABLE:
+            self._answer_unwritten(holder, current)
+            engine.spawn(self._settled(holder, current, error))
+            return None
+        if await self._settle_shielded(holder, current, error):
+            if current.kind == "first" and holder.substitute is None:
+                holder.answer(http.redirect(self._location(current.claim.run), current.claim.run.id))
+        elif error is not None:
+            raise error
+        return None
+
+    async def _settle_shielded(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
+        settling = self._engine.spawn(self._settle(holder, current, error))
+        try:
+            # Shielded: the client may go away while the run is put to wait.
+            return await asyncio.shield(settling)
+        except asyncio.CancelledError:
+            self._engine.spawn(self._leave(settling, current))
+            raise
+
+    async def _leave(self, settling: asyncio.Task[bool], current: Pass) -> None:
+        """Go on without the client: what the framework would have answered is left to a re-entry."""
+        if not await settling and current.claim.accepted:
+            await self._abandon(current)
+
+    async def _accept(self, holder: Holder) -> Claim | None:
+        """Begin a run for the client's request; None when the request is answered without one."""
+        if not self._client.is_started():
+            # Without a lifespan, the first request starts the engine.
+            await self._client.start()
+        if self._engine.failing is not None:
+            holder.answer(http.unavailable(UNWRITABLE))
+            return None
+        try:
+            request = await holder.request()
+        except RequestTooLargeError as error:
+            holder.answer(http.answer(413, {"error": str(error)}))
+            return None
+        key = request.header(b"idempotency-key")
+        if key is None:
+            return self._engine.begin(self.id, request, self._options.timeout_seconds)
+        own_scope = self._options.idempotency_scope
+        same = identity_of(f"{self._engine.app_id} {self.id}", key, request, own_scope() if own_scope else None)
+        if same is None:
+            holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
+            return None
+        existing = self._engine.find(same.scope, same.key)
+        if existing is None:
+            claim = self._engine.begin(self.id, request, self._options.timeout_seconds, same)
+            # On disk before the handler's code runs: of two requests at the same time, one is the first.
+            if await self._accepted(claim):
+                return claim
+            existing = self._engine.find(same.scope, same.key)
+        if existing is not None:
+            holder.answer(self._repeated(existing, same))
+        return None
+
+    async def _accepted(self, claim: Claim) -> bool:
+        """Write the run's row; return whether its idempotency key was free."""
+        accepting = asyncio.ensure_future(claim.accept())
+        try:
+            await asyncio.shield(accepting)
+        except FencedError:
+            return False
+        except asyncio.CancelledError:
+            # The client went away meanwhile: a run that is accepted goes on.
+            self._engine.spawn(self._go_on(accepting, claim))
+            raise
+        return True
+
+    async def _go_on(self, accepting: asyncio.Future[None], claim: Claim) -> None:
+        with contextlib.suppress(FencedError):
+            await accepting
+            await claim.park(Park(self._engine.clock.now(), claim.run.attempt))
+
+    def _repeated(self, run: Run, same: Idempotency) -> RecordedResponse:
+        """Answer another request with the idempotency key of *run*."""
+        if run.idempotency is None or run.idempotency.digest != same.digest:
+            text = "This Idempotency-Key was used with another method, path, query or body"
+            return http.answer(422, {"error": text})
+        if run.response is not None:
+            return http.idempotent_replay(run.response, run.id)
+        return http.redirect(self._location(run), run.id)
+
+    def _location(self, run: Run) -> str:
+        redirect_url, root_path = self._adapter.async_redirect_url, run.request.root_path
+        return http.wait_location(redirect_url, root_path, run.id, self._engine.token(run.id))
+
+    def _completed(self, holder: Holder, current: Pass) -> None:
+        for key in current.journal.unvisited():
+            logger.warning(
+                "the handler returned without visiting step %r, which this run has recorded: "
+                "was the handler changed while the run was under way? [run=%s]",
+                key,
+                current.claim.run.id,
+            )
+        holder.ending = RunStatus.COMPLETED, None
+
+    async def _settle(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
+        """Decide what follows a pass that was interrupted or raised. Returns whether the run waits now."""
+        await current.idle()
+        run = current.claim.run
+        if current.interrupted == DEADLINE:
+            await self._time_out(holder, current)
+            return True
+        if current.interrupted or isinstance(error, RunInterrupt):
+            park = after_interrupt(run, current.how_interrupted(error), self._engine.clock.now())
+        else:
+            following = self._after_error(holder, current, error)
+            if following is None:
+                return False
+            park = following
+        await self._park(current, park)
+        return True
+
+    async def _settled(self, holder: Holder, current: Pass, error: BaseException | None) -> None:
+        await self._settle(holder, current, error)
+
+    def _answer_unwritten(self, holder: Holder, current: Pass) -> None:
+        run = current.claim.run
+        if current.claim.on_disk:
+            holder.answer(http.redirect(self._location(run), run.id))
+        else:
+            holder.answer(http.unavailable(UNWRITABLE))
+
+    async def _time_out(self, holder: Holder, current: Pass) -> None:
+        finish = timed_out(current.claim.run)
+        if finish.response is not None:
+            holder.answer(finish.response)
+        try:
+            await current.claim.finish(finish)
+        except FencedError:
+            logger.info("a later pass owns the run; this one ends [run=%s]", current.claim.run.id)
+        self._engine.passes.discard(current)
+
+    def _after_error(self, holder: Holder, current: Pass, error: BaseException | None) -> Park | None:
+        run = current.claim.run
+        if not isinstance(error, Exception):
+            raise AssertionError("a pass ended without a result, an error or an interrupt: please report this bug")
+        if self._adapter.is_answer(error):
+            holder.ending = RunStatus.COMPLETED, None
+            return None
+        if not current.claim.accepted:
+            # No run to end: the framework answers as it would without us.
+            self._engine.passes.discard(current)
+            return None
+        following = after_error(run, error, self.policy, self._engine.clock.now(), random.random())
+        if isinstance(following, Park):
+            log_attempt(run.id, run.attempt, following.wake_at - self._engine.clock.now(), error)
+            return following
+        holder.ending = following, failure_of(error)
+        return None
+
+    async def _abandon(self, current: Pass) -> None:
+        """End a pass whose handler was cancelled: steps in flight are checkpointed, then the run goes on at once."""
+        await current.idle()
+        if current.claim.accepted:
+            run = current.claim.run
+            await self._park(current, Park(self._engine.clock.now(), run.attempt, run.quiet_seconds))
+        else:
+            self._engine.passes.discard(current)
+
+    async def _park(self, current: Pass, park: Park) -> None:
+        try:
+            await current.claim.park(before_deadline(current.claim.run, park))
+        except FencedError:
+            logger.info("a later pass owns the run; this one ends [run=%s]", current.claim.run.id)
+        current.parked_run()
+        self._engine.passes.discard(current)

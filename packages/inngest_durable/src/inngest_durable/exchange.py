@@ -1,0 +1,112 @@
+"""
+One exchange between a client, or the engine, and an application: what the edge, the adapter and the endpoint share.
+
+Knows no framework. `endpoint` runs the pass; the edges and the adapters are the framework's side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._core import http
+from ._core.limits import Limits
+from ._core.model import Failure, Headers, RecordedRequest, RecordedResponse, RunStatus
+from ._core.retry import RetryPolicy
+from ._pass import Pass
+from .engines.base import Claim, Engine
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+Substitute = Callable[[Headers], RecordedResponse]
+
+
+class Holder:
+    """
+    What the edge and the endpoint of one exchange share, carried in the ASGI scope or the WSGI environ.
+
+    No network client can put one there, which is why nothing in a request can re-enter a run. Copies are the holder
+    itself: some middleware deep-copies the scope.
+
+    Attributes:
+        request: Gives the request as the edge got it, when its body is complete.
+        claim: The run to re-enter, or None for a client's request.
+        current_pass: The pass, once the request has reached its endpoint.
+        ending: How the run ends if the framework's response goes out whole; None if it does not end here.
+        substitute: Makes the response to send in place of the framework's, from the framework's headers.
+    """
+
+    def __init__(self, request: Callable[[], Awaitable[RecordedRequest]], claim: Claim | None = None) -> None:
+        self.request = request
+        self.claim = claim
+        self.current_pass: Pass | None = None
+        self.ending: tuple[RunStatus, Failure | None] | None = None
+        self.substitute: Substitute | None = None
+
+    def answer(self, response: RecordedResponse) -> None:
+        """Let the edge send *response* in place of the framework's, of which only the CORS headers are kept."""
+        self.substitute = lambda headers: http.with_headers(response, http.cors_of(headers))
+
+    def __copy__(self) -> Holder:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Holder:
+        return self
+
+
+class Lifecycle(Protocol):
+    """
+    What edges and endpoints need of the client.
+
+    Attributes:
+        engine: Records and resumes the runs.
+        limits: How much one run may hold.
+        cors: Who may read the wait URL.
+    """
+
+    engine: Engine
+    limits: Limits
+    cors: http.Cors
+
+    def is_started(self) -> bool:
+        """Whether the engine runs on this event loop."""
+
+    async def start(self) -> None:
+        """Start the engine; harmless when it runs."""
+
+    async def stop(self) -> None:
+        """Stop the engine; harmless when it does not run."""
+
+    def policy_of(self, endpoint_id: str) -> RetryPolicy:
+        """Return the retry policy of an endpoint, or the default one if there is none of that ID any more."""
+
+
+class Edge(Protocol):
+    """The callable round an application."""
+
+    async def reenter(self, claim: Claim) -> None:
+        """Run one later pass of *claim*'s run through the application, to its finish or park."""
+
+
+class EndpointAdapter(Protocol):
+    """
+    What a framework module must provide; passed to the client as ``endpoint_adapter``.
+
+    Attributes:
+        async_redirect_url: Where redirected clients wait; see `_core.http.wait_location`.
+    """
+
+    async_redirect_url: http.RedirectUrl | None
+
+    def init_app(self, app: Any, client: Any) -> Edge:
+        """Put the edge round *app* and mount the wait URL."""
+
+    def wrap(self, endpoint: Endpoint, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the view that serves *handler* durably. Raises `ConfigurationError` if it is of the wrong colour."""
+
+    def proxy(self, client: Lifecycle) -> Callable[..., Any]:
+        """Return the view behind ``inngest.endpoint_proxy()``."""
+
+    def is_answer(self, error: Exception) -> bool:
+        """Whether *error* is the framework's way to answer, such as ``abort(404)``."""
