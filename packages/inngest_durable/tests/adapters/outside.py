@@ -1,0 +1,84 @@
+"""
+The world outside the application: counts every effect in a file that survives the death of any process.
+
+Used by the step functions of the applications under test, of any framework and in any process, and by the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from packages.inngest_durable.tests.adapters.waiting import wait_until
+
+
+class OutageError(Exception):
+    """What an action raises while it is down."""
+
+
+class Outside:
+    """
+    A ledger of effects, and gates that hold an action until the test opens them.
+
+    Args:
+        folder: Where it is kept; shared by all processes of one test.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._ledger = folder / "ledger"
+        self._gates = folder / "gates"
+        self._gates.mkdir(parents=True, exist_ok=True)
+
+    def record(self, action: str, **facts: Any) -> int:
+        """Write one effect down and return how often *action* has happened, this time included."""
+        line = json.dumps({"action": action, "pid": os.getpid(), **facts}) + "\n"
+        # One write to a file opened for appending: the lines of several processes do not mix.
+        descriptor = os.open(self._ledger, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+        return len(self.calls(action))
+
+    def act(self, action: str, fail: int = 0) -> str:
+        """Do *action* as a third party would; the first *fail* calls raise. Returns ``<action>#<call>``."""
+        number = self.record(action)
+        if number <= fail:
+            raise OutageError(f"{action} is down")
+        return f"{action}#{number}"
+
+    def held(self, action: str) -> str:
+        """Do *action*, which takes until the test opens its gate."""
+        number = self.record(action)
+        wait_until(lambda: self.is_open(action), f"the gate {action!r} to be opened")
+        return f"{action}#{number}"
+
+    def is_open(self, gate: str) -> bool:
+        """Whether *gate* was opened."""
+        return (self._gates / gate).exists() or (self._gates / "*").exists()
+
+    def open(self, gate: str) -> None:
+        """Open a gate for good; ``*`` is every gate."""
+        (self._gates / gate).touch()
+
+    def calls(self, action: str | None = None) -> list[dict[str, Any]]:
+        """Return what was written down of *action*, or of all, oldest first."""
+        try:
+            text = self._ledger.read_text()
+        except FileNotFoundError:
+            return []
+        lines = [json.loads(line) for line in text.splitlines()]
+        return [line for line in lines if action in (None, line["action"])]
+
+    def counts(self) -> dict[str, int]:
+        """Return how often each action happened."""
+        counts: dict[str, int] = {}
+        for call in self.calls():
+            counts[call["action"]] = counts.get(call["action"], 0) + 1
+        return counts
+
+    def wait_for(self, action: str, times: int = 1) -> None:
+        """Return once *action* has begun as often as said."""
+        wait_until(lambda: len(self.calls(action)) >= times, f"{action!r} to be done {times} times")

@@ -1,0 +1,67 @@
+"""An application in a server process that the test ends and starts again, on the same port and folder."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from packages.inngest_durable.tests.adapters.application import database_of
+from packages.inngest_durable.tests.adapters.outside import Outside
+from packages.inngest_durable.tests.adapters.records import Records
+from packages.inngest_durable.tests.adapters.servers import ServerProcess, free_port
+
+
+class SiteProcess:
+    """
+    A server process, its database and its outside world.
+
+    Args:
+        command: Gives the command line for a port. The process finds its folder in FOLDER.
+        folder: Where everything is kept.
+
+    Attributes:
+        process: The server that runs now, or ran last.
+    """
+
+    def __init__(self, command: Callable[[int], list[str]], folder: Path) -> None:
+        self.folder = folder
+        self.outside = Outside(folder)
+        self.records = Records(database_of(folder))
+        self.port = free_port()
+        self._command = command(self.port)
+        self.process = self._start()
+
+    def restart(self, *, ready: bool = True) -> None:
+        """Start the server again after its end, and wait until it listens. Nothing is asked of the application."""
+        self.process = self._start(ready=ready)
+
+    @contextmanager
+    def request(self, path: str) -> Iterator[socket.socket]:
+        """Send a request, and cut its connection at the end."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+            yield connection
+
+    def get(self, path: str) -> httpx.Response:
+        """GET *path* without following a redirect."""
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=20, trust_env=False)
+
+    def close(self) -> None:
+        """End it."""
+        self.outside.open("*")
+        self.process.kill()
+
+    def _start(self, *, ready: bool = True) -> ServerProcess:
+        process = ServerProcess(self._command, self.folder, {"FOLDER": str(self.folder)})
+        if not ready:
+            return process
+        try:
+            process.wait_ready(self.port)
+        except BaseException:
+            process.kill()
+            raise
+        return process

@@ -1,0 +1,225 @@
+"""
+Real servers on real sockets: in a thread of the test's process, or as processes of their own.
+
+A thread is quick to start and lets the test reach the client object; a process can be killed and told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypercorn
+import hypercorn.asyncio
+import uvicorn
+
+from packages.inngest_durable.tests.adapters.waiting import wait_until
+
+T = TypeVar("T")
+
+REPOSITORY = Path(__file__).parents[4]
+_STOP_SECONDS = 20
+
+
+def listening_socket() -> socket.socket:
+    """Return a socket that listens on a free port of the loopback interface."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.set_inheritable(True)
+    return listener
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface on which nothing listens."""
+    with listening_socket() as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ThreadServer(ABC):
+    """
+    A server with an event loop of its own in a thread.
+
+    Attributes:
+        port: Where it listens on 127.0.0.1.
+    """
+
+    def __init__(self) -> None:
+        self._listener = listening_socket()
+        self.port: int = self._listener.getsockname()[1]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="server", daemon=True)
+        self._thread.start()
+        wait_until(lambda: self._is_started() or not self._thread.is_alive(), "the server to start")
+        if not self._thread.is_alive():
+            raise RuntimeError("the server ended before it was ready")
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the server's loop and return its result."""
+        return self.submit(work).result(_STOP_SECONDS)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on the server's loop."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def ask_to_stop(self) -> None:
+        """Tell the server to end, as its operator would; harmless when it has ended."""
+        if self._thread.is_alive():
+            self._ask_to_stop()
+
+    def stop(self) -> None:
+        """End the server; harmless when it has ended."""
+        self.ask_to_stop()
+        self._thread.join(_STOP_SECONDS)
+        assert not self._thread.is_alive(), "the server does not end"
+        self._listener.close()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._serve()
+
+    @abstractmethod
+    async def _serve(self) -> None: ...
+
+    @abstractmethod
+    def _is_started(self) -> bool: ...
+
+    @abstractmethod
+    def _ask_to_stop(self) -> None: ...
+
+
+class UvicornThread(ThreadServer):
+    """Uvicorn in a thread."""
+
+    def __init__(self, app: Any, *, root_path: str = "") -> None:
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, lifespan="on", root_path=root_path, log_level="warning", ws="wsproto", loop="asyncio")
+        )
+        super().__init__()
+
+    async def _serve(self) -> None:
+        await self._server.serve(sockets=[self._listener])
+
+    def _is_started(self) -> bool:
+        return self._server.started
+
+    def _ask_to_stop(self) -> None:
+        self._server.should_exit = True
+
+
+class HypercornThread(ThreadServer):
+    """Hypercorn in a thread."""
+
+    def __init__(self, app: Any, *, root_path: str = "") -> None:
+        self._app = app
+        self._root_path = root_path
+        self._stopping: asyncio.Event | None = None
+        super().__init__()
+
+    async def _serve(self) -> None:
+        self._stopping = asyncio.Event()
+        config = hypercorn.Config()
+        config.bind = [f"fd://{os.dup(self._listener.fileno())}"]
+        config.root_path = self._root_path
+        config.errorlog = None
+        await hypercorn.asyncio.serve(self._app, config, shutdown_trigger=self._stopping.wait)
+
+    def _is_started(self) -> bool:
+        # The lifespan comes first: hypercorn accepts no connection before the engine has started.
+        return self._stopping is not None
+
+    def _ask_to_stop(self) -> None:
+        assert self._loop is not None
+        assert self._stopping is not None
+        self._loop.call_soon_threadsafe(self._stopping.set)
+
+
+class ServerProcess:
+    """
+    A server in a process group of its own, ended as that group and nothing else.
+
+    Args:
+        command: What to run.
+        folder: Where its output goes, and its working directory.
+        env: Variables beside those of this process.
+
+    Attributes:
+        popen: The process that was started.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        self._log = folder / "server.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with self._log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [*command],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **env},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait_ready(self, port: int) -> None:
+        """Return when it accepts connections on *port*."""
+        try:
+            wait_until(lambda: _accepts(port) or self.popen.poll() is not None, f"{self.popen.args!r} to listen")
+        except TimeoutError as error:
+            error.add_note(self.output)
+            raise
+        if self.popen.poll() is not None:
+            raise RuntimeError(f"{self.popen.args!r} ended before it was ready:\n{self.output}")
+
+    def kill(self) -> None:
+        """Kill the group with SIGKILL, and wait for its end."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait(_STOP_SECONDS)
+
+    def terminate(self, *, group: bool = False) -> None:
+        """Send SIGTERM to the process that was started, as a supervisor does, or to its group, as some do."""
+        (os.killpg if group else os.kill)(self.popen.pid, signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait for the end of the process and return its exit code."""
+        try:
+            return self.popen.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            error.add_note(self.output)
+            raise
+
+
+def uvicorn_command(application: str, port: int, *options: str) -> list[str]:
+    """Return the command line of uvicorn for an application factory."""
+    return [sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(port), *options]
+
+
+def hypercorn_command(application: str, port: int, *options: str) -> list[str]:
+    """Return the command line of hypercorn for an application factory."""
+    return [sys.executable, "-m", "hypercorn", f"{application}()", "--bind", f"127.0.0.1:{port}", *options]
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,89 @@
+"""
+The application that is killed, on Quart; `create_app` takes its folder from FOLDER.
+
+    route              what its handler does; `handler` and `between` are places in its own code
+    /trip              handler; step one; between; steps left and right at the same time; step three
+    /held              step one, which takes until its gate opens; step two
+    /sleepy?ms=        handler; step one; a pause; step two
+    /flaky?ms=         step one; step flaky, which fails once and is due again after the pause; step two
+    /journey/<name>?ms=
+                       for many at a time: steps one, left and right, a pause, step three; all named by <name>
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from inngest_durable import EmbeddedEngine, Inngest, step
+from inngest_durable.quart import endpoint_adapter
+from quart import Quart, request
+
+from packages.inngest_durable.tests.adapters.application import database_of
+from packages.inngest_durable.tests.crash.effects import Effects
+
+
+def create_app() -> Quart:
+    """Return the application."""
+    folder = Path(os.environ["FOLDER"])
+    app, effects = Quart(__name__), Effects(folder)
+    inngest = Inngest("crash", endpoint_adapter, EmbeddedEngine(database_of(folder)))
+    _add_trips(app, inngest, effects)
+    _add_journeys(app, inngest, effects)
+    inngest.init_app(app)
+    return app
+
+
+def _add_trips(app: Quart, inngest: Inngest, effects: Effects) -> None:
+    @app.get("/trip")
+    @inngest.endpoint
+    async def trip() -> list[str]:
+        effects.pass_by("handler")
+        one = await step.run("one", effects.perform, "one")
+        effects.pass_by("between")
+        left, right = await asyncio.gather(
+            step.run("left", effects.perform, "left"), step.run("right", effects.perform, "right")
+        )
+        return [one, left, right, await step.run("three", effects.perform, "three")]
+
+    @app.get("/held")
+    @inngest.endpoint
+    async def held() -> list[str]:
+        one = await step.run("one", effects.perform_held, "one")
+        return [one, await step.run("two", effects.perform, "two")]
+
+    @app.get("/sleepy")
+    @inngest.endpoint
+    async def sleepy() -> list[str]:
+        effects.pass_by("handler")
+        one = await step.run("one", effects.perform, "one")
+        await step.sleep("pause", timedelta(milliseconds=request.args.get("ms", 0, type=int)))
+        return [one, await step.run("two", effects.perform, "two")]
+
+    @app.get("/flaky")
+    @inngest.endpoint
+    async def flaky() -> list[str]:
+        one = await step.run("one", effects.perform, "one")
+        pause = request.args.get("ms", 0, type=int)
+        flaky = await step.run("flaky", effects.perform_at_second_call, "flaky", pause)
+        return [one, flaky, await step.run("two", effects.perform, "two")]
+
+
+def _add_journeys(app: Quart, inngest: Inngest, effects: Effects) -> None:
+    async def perform(action: str) -> str:
+        token = effects.perform(action)
+        # Time between an effect and its checkpoint, for a kill to fall into.
+        await asyncio.sleep(0.01)
+        return token
+
+    @app.get("/journey/<name>")
+    @inngest.endpoint
+    async def journey(name: str) -> dict[str, str]:
+        one = await step.run("one", perform, f"{name}/one")
+        left, right = await asyncio.gather(
+            step.run("left", perform, f"{name}/left"), step.run("right", perform, f"{name}/right")
+        )
+        await step.sleep("pause", timedelta(milliseconds=request.args.get("ms", 0, type=int)))
+        return {"one": one, "left": left, "right": right, "three": await step.run("three", perform, f"{name}/three")}
