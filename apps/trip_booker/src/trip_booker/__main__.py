@@ -1,0 +1,68 @@
+"""
+The command: ``python -m trip_booker`` runs the app and restarts it when it is killed.
+
+``python -m trip_booker serve`` is the serving process alone: kill it, and it stays dead until you start it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from trip_booker import server, third_party
+from trip_booker.supervisor import Supervisor
+
+SERVE = "serve"
+UNTIL_END_OF_INPUT = "--until-end-of-input"
+
+WHAT_TO_TRY = """\
+Trip Booker: {url}
+
+Book a trip:
+  curl -L '{url}/api/booking?bookingId=BK-1&origin=NYC&destination=LAX&date=2026-12-24'
+Let the seat reservation fail twice (curl -L follows the redirect to the answer):
+  curl -L '{url}/api/booking?bookingId=BK-2&fail=reserve-flight:2'
+Let the bank decline the card (402, and the seat is given back):
+  curl -L '{url}/api/booking?bookingId=BK-3&fail=process-payment:always'
+Kill the server while it charges the card, then ask what became of the booking:
+  curl -L '{url}/api/booking?bookingId=BK-4&crash=process-payment'
+  curl '{url}/api/bookings/BK-4/calls'
+Book flight, hotel and car side by side, with a hotel that fails twice, and one that has no room (409):
+  curl -L '{url}/api/package?fail=book-hotel:2' --json \\
+    '{{"bookingId": "PK-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}}'
+  curl -L '{url}/api/package?fail=book-hotel:always' --json \\
+    '{{"bookingId": "PK-2", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}}'
+Order something (POST; the body is kept with the run), then ask for the calls made for its user:
+  curl -L '{url}/api/orders?crash=process' --json '{{"userId": "ada", "data": {{"item": "umbrella"}}}}'
+  curl '{url}/api/bookings/ada/calls'
+
+Stop with Ctrl-C.
+"""
+
+
+def main() -> int:
+    """Run the app under its supervisor, or serve it; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="trip_booker", description="Run Trip Booker, and restart it when it is killed."
+    )
+    commands = parser.add_subparsers(dest="command", metavar=f"[{SERVE}]")
+    serve = commands.add_parser(SERVE, help="serve without a supervisor")
+    serve.add_argument(UNTIL_END_OF_INPUT, action="store_true", help="stop when standard input is closed")
+    arguments = parser.parse_args()
+    try:
+        port = server.port()
+        third_party.speed()
+    except ValueError as error:
+        parser.error(str(error))
+    if arguments.command == SERVE:
+        if arguments.until_end_of_input:
+            server.stop_at_end_of_input()
+        server.run()
+        return 0
+    print(WHAT_TO_TRY.format(url=f"http://{server.HOST}:{port}"), flush=True)
+    command = [sys.executable, "-m", "trip_booker", SERVE, UNTIL_END_OF_INPUT]
+    return Supervisor(command, report=lambda sentence: print(sentence, flush=True)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""What a caller asks for in a JSON body: read, and refused with a clear error if it makes no sense."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from trip_booker.errors import InvalidRequestError
+from trip_booker.ids import read_id
+
+
+class Package(TypedDict):
+    """The flight, hotel room and car to book together."""
+
+    flightId: str
+    hotelId: str
+    carId: str
+
+
+def read_package(body: object) -> tuple[str, Package]:
+    """
+    Return the booking ID and the package that *body* asks for.
+
+    Raises:
+        InvalidRequestError: A field is missing or makes no sense; names the first such field.
+    """
+    fields = _fields(body)
+    booking_id, flight_id, hotel_id, car_id = (
+        read_id(name, fields.get(name)) for name in ("bookingId", "flightId", "hotelId", "carId")
+    )
+    return booking_id, Package(flightId=flight_id, hotelId=hotel_id, carId=car_id)
+
+
+def read_order(body: object) -> tuple[str, dict[str, Any]]:
+    """
+    Return the user ID and the data that *body* orders to process.
+
+    Raises:
+        InvalidRequestError: A field is missing or makes no sense; names the first such field.
+    """
+    fields = _fields(body)
+    user_id = read_id("userId", fields.get("userId"))
+    data = fields.get("data")
+    if not isinstance(data, dict):
+        raise InvalidRequestError("data", "data is missing, or is not a JSON object")
+    return user_id, data
+
+
+def _fields(body: object) -> dict[str, Any]:
+    # What Quart reads is None where there is no JSON at all, and where the content type promises none.
+    if not isinstance(body, dict):
+        raise InvalidRequestError("body", "body is not a JSON object with the Content-Type application/json")
+    return body

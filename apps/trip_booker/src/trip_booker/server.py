@@ -1,0 +1,69 @@
+"""The serving process: this app on hypercorn, in one process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from trip_booker import create_app
+
+HOST = "127.0.0.1"
+
+LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
+
+
+def port() -> int:
+    """
+    Return the port to serve on: ``PORT``, or 3000.
+
+    Raises:
+        ValueError: ``PORT`` is not a port number.
+    """
+    text = os.environ.get("PORT") or "3000"
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise ValueError(f"PORT must be a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def run() -> None:
+    """
+    Serve until SIGINT or SIGTERM.
+
+    Raises:
+        SystemExit: The server cannot start; says why.
+    """
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    config = Config()
+    config.bind = [f"{HOST}:{port()}"]
+    # A logger like any other: hypercorn's lines look and go like those of the app and the SDK.
+    config.errorlog = logging.getLogger("hypercorn.error")
+    try:
+        asyncio.run(serve(create_app(), config))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise SystemExit(f"Port {port()} is taken. Choose another one: PORT=3001") from error
+
+
+def stop_at_end_of_input() -> None:
+    """
+    Stop this process as SIGTERM would, once its standard input is closed.
+
+    The supervisor holds the other end of that pipe and never writes to it. The kernel closes it when the supervisor
+    ends, however it ends, so a serving process never outlives its supervisor.
+    """
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch-supervisor", daemon=True).start()

@@ -1,0 +1,83 @@
+"""
+One call to a third party: the way there, what it does, the way back. The fakes make every call through `ask`.
+
+A real app would use the provider's client library here. What this one adds is the network's latency and the failures
+and crashes that the caller switched on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from trip_booker import chaos
+from trip_booker.world import Call, open_world
+
+T = TypeVar("T", bound=Mapping[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    How a call can fail.
+
+    Args:
+        error: The exception that the client of the third party raises.
+        code: The third party's error code, recorded as the call's outcome.
+        text: What happened, for people.
+    """
+
+    error: type[Exception]
+    code: str
+    text: str
+
+
+async def ask(call: Call, *, outcome: str, result: T, seconds: float, fault: Fault, lasting: Fault | None = None) -> T:
+    """
+    Make *call* and return its answer: *result*, or the first answer if its idempotency key was seen before.
+
+    Args:
+        call: Whom to ask for what.
+        outcome: What the third party writes in its books, e.g. ``"charged"``.
+        result: What it answers.
+        seconds: How long a real call takes, there and back.
+        fault: How it fails when the caller asks for some failures.
+        lasting: How it fails when the caller asks for nothing else; *fault* if None.
+
+    Raises:
+        Exception: The error of *fault* or *lasting*.
+    """
+    world = open_world()
+    await asyncio.sleep(seconds / 2 * speed())
+    times = chaos.failures(call)
+    failing = lasting if lasting and times == math.inf else fault
+    if times and await asyncio.to_thread(world.refuse, call, failing.code, times):
+        await asyncio.sleep(seconds / 2 * speed())
+        raise failing.error(f"{failing.code}: {failing.text}")
+    reply = await asyncio.to_thread(world.answer, call, outcome, result)
+    if reply.first and chaos.crashes(call):
+        # The worst moment: the third party has done it, and nobody on our side knows.
+        chaos.crash()
+    await asyncio.sleep(seconds / 2 * speed())
+    return cast(T, reply.result)
+
+
+def speed() -> float:
+    """
+    Return ``TRIP_BOOKER_SPEED``, the factor on every latency: 1 as in reality (the default), 0 for none.
+
+    Raises:
+        ValueError: It is not a number from 0.
+    """
+    text = os.environ.get("TRIP_BOOKER_SPEED") or "1"
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"TRIP_BOOKER_SPEED must be a number from 0, e.g. 0.5, not {text!r}")
+    return factor
