@@ -1,0 +1,94 @@
+"""
+Fixtures: `trip_booker` is the app under its supervisor, `page` is a browser's page on it.
+
+When a test fails, what the app printed is part of the report, and a screenshot and a trace of the page
+(`playwright show-trace FILE`) are left in e2e/failures/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from e2e.browser import LAUNCH_FLAGS, find_chromium
+from e2e.trip_booker import TripBooker
+
+FAILURES = Path(__file__).parent / "failures"
+
+app_of_test = pytest.StashKey[TripBooker]()
+failed = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a person watch: `nox -s e2e -- --headed`."""
+    parser.addoption("--headed", action="store_true", help="show the browser, and let it act slowly")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test failed, and add what its app printed to the report."""
+    report = yield
+    if report.failed:
+        item.stash[failed] = True
+        if app := item.stash.get(app_of_test, None):
+            report.sections.append(("output of the trip booker", app.output))
+    return report
+
+
+@pytest.fixture
+def trip_booker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TripBooker]:
+    """Start the app under its supervisor: own port, own database, own outside world, no artificial latency."""
+    app = TripBooker(tmp_path)
+    request.node.stash[app_of_test] = app
+    try:
+        app.wait_ready()
+        yield app
+    finally:
+        app.stop()
+
+
+@pytest.fixture(scope="session")
+def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
+    """Start a browser, once for all tests."""
+    headed = bool(pytestconfig.getoption("--headed"))
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=LAUNCH_FLAGS, headless=not headed, slow_mo=500 if headed else 0
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, trip_booker: TripBooker, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Open a page of a new browser profile, whose relative addresses are those of the app."""
+    expect.set_options(timeout=20_000)
+    context = browser.new_context(base_url=trip_booker.url)
+    context.tracing.start(screenshots=True, snapshots=True)
+    page = context.new_page()
+    yield page
+    if request.node.stash.get(failed, False):
+        FAILURES.mkdir(exist_ok=True)
+        name = re.sub(r"[^\w.-]+", "-", request.node.name)
+        page.screenshot(path=FAILURES / f"{name}.png", full_page=True)
+        context.tracing.stop(path=FAILURES / f"{name}.zip")
+    context.close()
+
+
+@pytest.fixture
+def console_errors(page: Page) -> list[str]:
+    """Collect what the browser's console shows as an error, uncaught exceptions included."""
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(f"{message.text} ({message.location['url']})")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors

@@ -1,0 +1,137 @@
+"""
+Real server processes: each in a process group of its own, awaited by condition, ended as that group and nothing else.
+
+Output goes to a file, so that a failed test can show it and no pipe ever fills up.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.02
+OUTPUT_SHOWN = 20_000
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], T], what: str, *, timeout_seconds: float = 20) -> T:
+    """
+    Ask *condition* until its answer is truthy, and return that answer.
+
+    Raises:
+        TimeoutError: It never was within *timeout_seconds*. Says *what* was awaited and what the last answer was.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout_seconds:g} s for {what}; the last answer was {answer!r}")
+        time.sleep(POLL_SECONDS)
+    return answer
+
+
+def run_bounded(*command: str, timeout_seconds: float, env: Mapping[str, str] | None = None) -> bool:
+    """Run *command* to its end, its output shown, and tell whether it succeeded within its time."""
+    print(f"$ {' '.join(command)}", file=sys.stderr, flush=True)
+    popen = subprocess.Popen(
+        command, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+    )
+    try:
+        return popen.wait(timeout_seconds) == 0
+    except subprocess.TimeoutExpired:
+        # An installer works in children of its own: the group ends, not only its first process.
+        os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait()
+        return False
+
+
+def install_debian_package(name: str) -> bool:
+    """Install *name* with apt-get and tell whether that worked; on other systems, or if not root, do nothing."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    run_bounded("apt-get", "-qq", "update", timeout_seconds=120, env=env)
+    install = ("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", name)
+    return run_bounded(*install, timeout_seconds=420, env=env)
+
+
+class Process:
+    """A command that runs in its own process group until it is stopped."""
+
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> None:
+        self.command = list(command)
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self.command,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What the process and its children have printed so far; of a long text, the end."""
+        return self.log.read_text(errors="replace")[-OUTPUT_SHOWN:]
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that was started has not ended yet."""
+        if self._popen.returncode is not None:
+            return False
+        # The ended process stays unreaped: until then nobody else can get the number of its group.
+        return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def wait_ready(self, ready: Callable[[], bool], *, timeout_seconds: float = 30) -> None:
+        """Return when *ready* says so; fail with the output if the process ends first or the time is up."""
+
+        def ready_or_ended() -> bool:
+            return not self.running or ready()
+
+        try:
+            wait_until(ready_or_ended, f"{self.command} to be ready", timeout_seconds=timeout_seconds)
+        except TimeoutError as error:
+            error.add_note(self.output)
+            raise
+        if not self.running:
+            raise RuntimeError(f"{self.command} ended before it was ready:\n{self.output}")
+
+    def kill(self) -> None:
+        """End the whole group by SIGKILL, as a power cut would, and return when its first process is gone."""
+        if self._popen.returncode is not None:
+            return
+        self._signal_group(signal.SIGKILL)
+        self._popen.wait()
+
+    def stop(self, *, timeout_seconds: float = 15) -> None:
+        """Ask the group to end, then kill what is left of it. Stopping twice is harmless."""
+        if self._popen.returncode is not None:
+            return
+        self._signal_group(signal.SIGTERM)
+        with suppress(TimeoutError):
+            wait_until(lambda: not self.running, "the process to end", timeout_seconds=timeout_seconds)
+        self.kill()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: PermissionError for a group of zombies
+            os.killpg(self._popen.pid, number)

@@ -1,0 +1,75 @@
+"""The trip booker as its users run it: `python -m trip_booker`, the app under its supervisor, or the app alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import httpx
+from trip_booker.world import World
+
+from e2e.processes import Process, free_port
+
+
+class TripBooker:
+    """
+    One running app with its own port, engine file and outside world below *folder*.
+
+    Args:
+        folder: Where the files are, and the log.
+        supervised: Whether it is restarted when it is killed; if not, `start` does that.
+        speed: Factor on the latency of the third parties; 0 for none.
+    """
+
+    def __init__(self, folder: Path, *, supervised: bool = True, speed: float = 0) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.engine = folder / "durable.db"
+        self.world = World(folder / "world.db")
+        self._folder = folder
+        self.command = [sys.executable, "-m", "trip_booker", *([] if supervised else ["serve"])]
+        self._environment = {
+            "PORT": str(self.port),
+            "INNGEST_DURABLE_DB": str(self.engine),
+            "TRIP_BOOKER_WORLD": str(self.world.path),
+            "TRIP_BOOKER_SPEED": str(speed),
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the same port and files as before."""
+        log = self._folder / "trip_booker.log"
+        self._process = Process(self.command, env=self._environment, cwd=self._folder, log=log)
+
+    @property
+    def output(self) -> str:
+        """What supervisor and app have printed so far."""
+        return self._process.output
+
+    def wait_ready(self) -> None:
+        """Return when the app answers."""
+        self._process.wait_ready(self.answers)
+
+    def answers(self) -> bool:
+        """Tell whether the app answers at this moment."""
+        try:
+            return httpx.get(self.url, timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """Kill everything that was started, as a power cut would."""
+        self._process.kill()
+
+    def stop(self) -> None:
+        """End supervisor and app."""
+        self._process.stop()
+
+    def outcomes(self, booking_id: str, service: str, action: str) -> list[str]:
+        """Return what a third party did at each call for a booking, oldest first, read from its own memory."""
+        calls = self.world.calls(booking_id)
+        return [call.outcome for call in calls if (call.service, call.action) == (service, action)]
+
+    def processes_of(self, booking_id: str) -> set[int]:
+        """Return the IDs of the app's processes that called third parties for a booking."""
+        return {call.pid for call in self.world.calls(booking_id)}
