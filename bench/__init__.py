@@ -1,0 +1,1 @@
+"""Durable against plain requests, side by side on this machine: `python -m bench` (or `nox -s bench`)."""
