@@ -1,28 +1,14 @@
-"""
-Help for testing code that uses this package: time that moves on command, a store without a file, and crash points.
-
-::
-
-    clock = VirtualClock()
-    engine = EmbeddedEngine(store=MemoryStore(), clock=clock)
-    ...
-    await clock.advance("24h")      # whatever sleeps until then goes on, in order, without waiting
-"""
+"""A store without a file, with the guards of the SQLite store."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import heapq
-import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ._core.duration import Duration, seconds
-from ._core.model import Memo, Run, RunStatus
-from .engines.base import (
+from .._core.model import Memo, Run, RunStatus
+from ..engines.base import (
     AddWorker,
     ClaimRun,
     DropWorker,
@@ -34,96 +20,12 @@ from .engines.base import (
     PruneRuns,
     RecoverRun,
     SaveMemo,
-    TimerHandle,
     WakeRun,
     Write,
 )
-from .errors import StoreError
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from ..errors import StoreError
 
 _RunWrite = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun
-
-# 2026-01-01T00:00:00Z
-_START = 1767225600.0
-# Loop turns after which whatever runs on the loop alone has come to rest.
-_SETTLE_TURNS = 100
-
-
-class VirtualClock:
-    """
-    A clock that stands still until it is moved.
-
-    Args:
-        start: The time at first, in seconds since the epoch.
-    """
-
-    def __init__(self, start: float = _START) -> None:
-        self._now = start
-        self._timers: list[_Timer] = []
-        self._order = itertools.count()
-
-    def now(self) -> float:
-        """Return the current time in seconds since the epoch."""
-        return self._now
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
-        """Call *callback* when the clock is moved to *when*; at once, by the running event loop, if that is past."""
-        if when <= self._now:
-            return asyncio.get_running_loop().call_soon(callback)
-        timer = _Timer(when, next(self._order), callback)
-        heapq.heappush(self._timers, timer)
-        return timer
-
-    async def advance(self, duration: Duration | float) -> None:
-        """
-        Move the clock, firing each timer at its own time; what it started comes to rest before the next one fires.
-
-        Code that waits for something other than this event loop (a thread, a socket, `asyncio.sleep`) is not
-        waited for.
-
-        Args:
-            duration: A timedelta, a text such as ``"1h30m"``, or seconds.
-
-        Raises:
-            ValueError: *duration* is negative, or no duration.
-        """
-        distance = float(duration) if isinstance(duration, int | float) else seconds(duration)
-        if distance < 0:
-            raise ValueError(f"time does not go backwards: {duration!r}")
-        end = self._now + distance
-        await self.settle()
-        while self._timers and self._timers[0].when <= end:
-            timer = heapq.heappop(self._timers)
-            if timer.cancelled:
-                continue
-            self._now = timer.when
-            timer.callback()
-            await self.settle()
-        self._now = end
-        await self.settle()
-
-    async def settle(self) -> None:
-        """Let the event loop run until whatever can go on without time passing has done so."""
-        for _ in range(_SETTLE_TURNS):
-            await asyncio.sleep(0)
-
-
-class _Timer:
-    __slots__ = ("callback", "cancelled", "order", "when")
-
-    def __init__(self, when: float, order: int, callback: Callable[[], object]) -> None:
-        self.when = when
-        self.order = order
-        self.callback = callback
-        self.cancelled = False
-
-    def __lt__(self, other: _Timer) -> bool:
-        return (self.when, self.order) < (other.when, other.order)
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 class MemoryStore:
@@ -303,59 +205,3 @@ class MemoryStore:
         if run is None or run.epoch != write.epoch or run.status is not status:
             raise FencedError(f"run {write.run_id} is not {status.value} at epoch {write.epoch}")
         return run
-
-
-class Crash(BaseException):
-    """The process died, as far as a test is concerned. A BaseException, so that ``except Exception`` lets it pass."""
-
-
-class CrashPoint:
-    """
-    Dies before the n-th effect, and before each later one, since the dead do nothing more.
-
-    Put it round whatever acts on the world outside: a step's function, a store's ``write``, what performs a flow's
-    effects. Count first, then die at each point and look at what a new process makes of what was saved::
-
-        crash = CrashPoint(before=3)
-        charge = crash.wrap(payments.charge)                # crash.awrap for an `async def`
-
-    Args:
-        before: Number of the effect to die before, counted from 1; None only counts.
-
-    Attributes:
-        effects: How many were asked for, up to the one that was not done.
-        dead: Whether the crash has happened.
-    """
-
-    def __init__(self, before: int | None = None) -> None:
-        self.before = before
-        self.effects = 0
-        self.dead = False
-
-    def pass_by(self) -> None:
-        """Count one effect that is about to be done. Raises `Crash` in its place when it is the n-th, or later."""
-        if not self.dead:
-            self.effects += 1
-            self.dead = self.effects == self.before
-        if self.dead:
-            raise Crash(f"died before effect {self.effects}")
-
-    def wrap(self, perform: Callable[P, T]) -> Callable[P, T]:
-        """Return *perform* with this crash point in front of it."""
-
-        @functools.wraps(perform)
-        def performed(*args: P.args, **kwargs: P.kwargs) -> T:
-            self.pass_by()
-            return perform(*args, **kwargs)
-
-        return performed
-
-    def awrap(self, perform: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-        """Return an ``async def`` *perform* with this crash point in front of it: it dies when it is awaited."""
-
-        @functools.wraps(perform)
-        async def performed(*args: P.args, **kwargs: P.kwargs) -> T:
-            self.pass_by()
-            return await perform(*args, **kwargs)
-
-        return performed

@@ -1,0 +1,18 @@
+"""
+Help for testing code that uses this package: time that moves on command, a store without a file, and crash points.
+
+::
+
+    clock = VirtualClock()
+    engine = EmbeddedEngine(store=MemoryStore(), clock=clock)
+    ...
+    await clock.advance("24h")      # whatever sleeps until then goes on, in order, without waiting
+"""
+
+from __future__ import annotations
+
+from .clock import VirtualClock
+from .crash import Crash, CrashPoint
+from .store import MemoryStore
+
+__all__ = ["Crash", "CrashPoint", "MemoryStore", "VirtualClock"]

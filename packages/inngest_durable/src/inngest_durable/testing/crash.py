@@ -1,0 +1,66 @@
+"""Points at which a process dies, as far as a test is concerned. Wrappers: nothing in the package knows of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Crash(BaseException):
+    """The process died, as far as a test is concerned. A BaseException, so that ``except Exception`` lets it pass."""
+
+
+class CrashPoint:
+    """
+    Dies before the n-th effect, and before each later one, since the dead do nothing more.
+
+    Put it round whatever acts on the world outside: a step's function, a store's ``write``, what performs a flow's
+    effects. Count first, then die at each point and look at what a new process makes of what was saved::
+
+        crash = CrashPoint(before=3)
+        charge = crash.wrap(payments.charge)                # crash.awrap for an `async def`
+
+    Args:
+        before: Number of the effect to die before, counted from 1; None only counts.
+
+    Attributes:
+        effects: How many were asked for, up to the one that was not done.
+        dead: Whether the crash has happened.
+    """
+
+    def __init__(self, before: int | None = None) -> None:
+        self.before = before
+        self.effects = 0
+        self.dead = False
+
+    def pass_by(self) -> None:
+        """Count one effect that is about to be done. Raises `Crash` in its place when it is the n-th, or later."""
+        if not self.dead:
+            self.effects += 1
+            self.dead = self.effects == self.before
+        if self.dead:
+            raise Crash(f"died before effect {self.effects}")
+
+    def wrap(self, perform: Callable[P, T]) -> Callable[P, T]:
+        """Return *perform* with this crash point in front of it."""
+
+        @functools.wraps(perform)
+        def performed(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.pass_by()
+            return perform(*args, **kwargs)
+
+        return performed
+
+    def awrap(self, perform: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Return an ``async def`` *perform* with this crash point in front of it: it dies when it is awaited."""
+
+        @functools.wraps(perform)
+        async def performed(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.pass_by()
+            return await perform(*args, **kwargs)
+
+        return performed
