@@ -50,9 +50,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the SDK, the apps and the README: `nox -s tests -- -k retry` runs a part."""
     session.install("-q", *group("test"), "-e", SDK, "-e", TRIP_BOOKER)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    if not session.posargs:
-        session.run("coverage", "report")
+    session.run("pytest", *session.posargs)
 
 
 @nox.session

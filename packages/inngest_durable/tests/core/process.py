@@ -312,6 +312,8 @@ async def live(process: Process, handler: Handler) -> Any:
     if not process.death.dead:
         dying.cancel()
         return await running
+    # Nobody is left to complain of what was not awaited.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     # Whatever still runs can do nothing more: each further effect is refused.
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         for other in others:

@@ -22,33 +22,7 @@ from inngest_durable.engines.base import Clock, TimerHandle
 
 from packages.inngest_durable.tests.core.process import Process
 from packages.inngest_durable.tests.core.virtual_time import in_virtual_time
-
-HOUR = 3600.0
-
-
-class Work:
-    """Step functions that count their calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.executing = 0
-        self.began: dict[str, float] = {}
-
-    async def do(self, name: str, seconds: float = 0.0) -> str:
-        """Take *seconds*."""
-        self.calls.append(name)
-        self.began[name] = asyncio.get_running_loop().time()
-        self.executing += 1
-        await asyncio.sleep(seconds)
-        self.executing -= 1
-        return name
-
-    async def fail(self, name: str, times: int, seconds: float = 0.0) -> str:
-        """Fail *times* times."""
-        await self.do(name, seconds)
-        if self.calls.count(name) <= times:
-            raise OSError(f"{name} is down")
-        return name
+from packages.inngest_durable.tests.core.work import HOUR, Work
 
 
 class NosyClock:
@@ -381,6 +355,8 @@ async def test_interrupt_from_outside_frees_parked_steps() -> None:
 
     assert process.clock.now() == pytest.approx(1_002.0, abs=0.1)
     assert process.disk.memos["slow"].state is StepState.COMPLETED
+    # At once: another process may have time for it.
+    assert process.parks[0].wake_at == pytest.approx(1_002.0, abs=0.1)
     assert await process.run_to_end(handle) == [None, "slow"]
 
 

@@ -10,8 +10,8 @@ import pytest
 from inngest_durable import step
 
 from packages.inngest_durable.tests.core.process import COMMIT_SECONDS, Process
-from packages.inngest_durable.tests.core.test_interrupt import HOUR, Work
 from packages.inngest_durable.tests.core.virtual_time import in_virtual_time
+from packages.inngest_durable.tests.core.work import HOUR, Work
 
 BEGIN = 1_000.0
 Branch = Callable[[], Coroutine[Any, Any, Any]]
@@ -217,6 +217,23 @@ async def test_handler_that_unwinds_slowly_is_no_refusal(depth: int) -> None:
     await process.request(handle)
 
     assert parks(process) == [pytest.approx((HOUR, 0.0), abs=0.1)]
+
+
+@in_virtual_time
+async def test_pass_knows_whether_it_brought_anything_new() -> None:
+    """A checkpoint is progress; to park again where the pass before parked is none."""
+    process = Process()
+
+    async def handle() -> None:
+        await nap()
+
+    progressed = []
+    for run_pass in (process.request, process.reenter):
+        await run_pass(handle)
+        assert process.current is not None
+        progressed.append(process.current.how_interrupted(None).progressed)
+
+    assert progressed == [True, False]
 
 
 @in_virtual_time

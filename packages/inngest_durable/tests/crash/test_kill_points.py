@@ -132,6 +132,27 @@ def test_kill_in_the_first_step_of_an_accepted_run(site: SiteProcess) -> None:
     check_effects(site, run.id)
 
 
+def test_nothing_is_visible_before_it_is_durable(site: SiteProcess) -> None:
+    """While a step's result cannot be written, the handler does not go on, and a kill makes the step run again."""
+    with site.request("/held"):
+        site.records.wait_for_only_run("running")
+        with site.records.locked():
+            site.outside.open("one begins")
+            site.outside.wait_for("one")
+            # Requests come and go meanwhile: the server's event loop had every chance to resume the handler.
+            for _ in range(20):
+                assert site.get("/no such page").status_code == 404
+            before = site.outside.counts()
+            site.process.kill()
+    site.restart()
+    run = site.records.wait_for_only_run()
+
+    assert before == {"one begins": 1, "one": 1}
+    assert run.status == "completed"
+    assert site.outside.counts() == {"one begins": 2, "one": 2, "two": 1}
+    check_effects(site, run.id)
+
+
 def test_kill_before_the_run_is_accepted_leaves_one_effect_at_most(site: SiteProcess) -> None:
     """A kill in step one, a moment after it began, leaves its one effect and no run; or a run, which completes."""
     Effects(site.folder).arm("one", 1)

@@ -254,6 +254,6 @@ def test_fifty_random_kills_lose_nothing_and_repeat_nothing(servers: Servers, tm
     repeated = books.check()
 
     # The kills did hit something, and most steps were left alone.
-    assert len(records.runs()) > KILLS
-    assert sum(repeated.values()) - repeated[1] >= 3
+    assert len(records.runs()) > KILLS / 2
+    assert sum(repeated.values()) > repeated[1]
     assert repeated[1] > repeated[2]

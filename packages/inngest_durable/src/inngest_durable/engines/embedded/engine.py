@@ -127,7 +127,7 @@ class EmbeddedEngine:
         store = self._store
         self._worker_id = str(ULID())
         if isinstance(store, SqliteStore):
-            self._lock = WorkerLock(self.path, self._worker_id)
+            self._lock = WorkerLock(store.path, self._worker_id)
             self._lock.acquire()
         await store.write(AddWorker(self._worker_id, os.getpid(), socket.gethostname(), self.clock.now()))
         self._endings = Endings(store)
@@ -181,7 +181,8 @@ class EmbeddedEngine:
             return
         await self.drain()
         if not self.passes:
-            await self._store.write(DropWorker(self._worker_id))
+            # Not awaited: on a full disk the close gives it up, and the next worker finds this one dead.
+            self._store.write(DropWorker(self._worker_id))
         await self._store.close()
         self._store = None
         if self._lock is not None:

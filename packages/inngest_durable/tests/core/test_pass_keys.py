@@ -1,0 +1,134 @@
+"""Which keys the steps of a handler get on asyncio, and what a replay makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from inngest_durable import (
+    ReplayMismatchError,
+    step,
+)
+
+from packages.inngest_durable.tests.core.process import Process, RunFailedError
+from packages.inngest_durable.tests.core.virtual_time import in_virtual_time
+from packages.inngest_durable.tests.core.work import Work
+
+
+@in_virtual_time
+async def test_keys_are_taken_when_the_steps_are_called() -> None:
+    """Not when they are awaited, in whatever order."""
+    process, work = Process(), Work()
+
+    async def handle() -> list[str]:
+        first, second = step.run("do", work.do, "first"), step.run("do", work.do, "second")
+        return [await second, await first]
+
+    assert await process.run_to_end(handle) == ["second", "first"]
+    assert {key: memo.result for key, memo in process.disk.memos.items()} == {"do": b'"first"', "do:1": b'"second"'}
+
+
+@in_virtual_time
+async def test_gathered_steps_are_numbered_in_call_order() -> None:
+    """Steps that are gathered as they are, are the handler's own."""
+    process, work = Process(), Work()
+
+    async def handle() -> Any:
+        return await asyncio.gather(step.run("do", work.do, "slow", 2.0), step.run("do", work.do, "fast", 1.0))
+
+    await process.run_to_end(handle)
+
+    assert {key: memo.result for key, memo in process.disk.memos.items()} == {"do": b'"slow"', "do:1": b'"fast"'}
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["gather", "TaskGroup"])
+@in_virtual_time
+async def test_branches_keep_their_steps_apart(grouped: bool) -> None:
+    """Equal IDs inside branches, and inside branches of branches, have keys of their own."""
+    process, work = Process(), Work()
+
+    async def run_all(*branches: Any) -> None:
+        if not grouped:
+            await asyncio.gather(*branches)
+            return
+        async with asyncio.TaskGroup() as group:
+            for branch in branches:
+                group.create_task(branch)
+
+    async def extra(who: str, what: str) -> None:
+        await step.run("price", work.do, f"{what} {who}")
+        await step.run("add", work.do, f"{what} {who}")
+
+    async def book(who: str) -> None:
+        await step.run("reserve", work.do, who)
+        await run_all(extra(who, "meal"), extra(who, "bag"))
+        await step.run("pay", work.do, who)
+
+    async def handle() -> None:
+        await run_all(book("alice"), book("bob"))
+        await step.run("pay", work.do, "fee")
+
+    await process.run_to_end(handle)
+
+    assert {key: msgspec.json.decode(memo.result or b"") for key, memo in process.disk.memos.items()} == {
+        "reserve": "alice",
+        "reserve/price": "meal alice",
+        "reserve/price/add": "meal alice",
+        "reserve/price:1": "bag alice",
+        "reserve/price:1/add": "bag alice",
+        "reserve/pay": "alice",
+        "reserve:1": "bob",
+        "reserve:1/price": "meal bob",
+        "reserve:1/price/add": "meal bob",
+        "reserve:1/price:1": "bag bob",
+        "reserve:1/price:1/add": "bag bob",
+        "reserve:1/pay": "bob",
+        "pay": "fee",
+    }
+    assert process.current is not None
+    assert len(process.current.journal) == len(process.disk.memos)
+
+
+@in_virtual_time
+async def test_replay_with_other_arguments_is_refused() -> None:
+    """A numbered step whose argument changes from pass to pass does not get a result that is not its own."""
+    process, work = Process(), Work()
+    passes = 0
+
+    async def handle() -> None:
+        nonlocal passes
+        passes += 1
+        await step.run("do", work.do, "constant")
+        await step.run("do", work.do, f"pass {passes}")
+        await step.sleep("nap", "1h")
+
+    with pytest.raises(RunFailedError, match="ReplayMismatchError"):
+        await process.run_to_end(handle)
+
+    assert isinstance(process.values[-1], ReplayMismatchError)
+    assert process.values[-1].step_id == "do:1"
+    assert work.calls == ["constant", "pass 1"]
+
+
+@in_virtual_time
+async def test_memos_that_a_changed_handler_no_longer_visits_are_known() -> None:
+    """What the pass did not reach can be warned of."""
+    process, work = Process(), Work()
+
+    async def old() -> None:
+        await step.run("search", work.do, "search")
+        await step.run("reserve", work.do, "reserve")
+        await step.sleep("nap", "1h")
+
+    async def new() -> str:
+        await step.run("search", work.do, "search")
+        await step.sleep("nap", "1h")
+        return "new"
+
+    await process.request(old)
+
+    assert await process.run_to_end(new) == "new"
+    assert process.current is not None
+    assert process.current.journal.unvisited() == ["reserve"]
