@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ._core.journal import StepIdentity
 from .errors import StepTimeoutError
 
 logger = logging.getLogger("inngest_durable")
@@ -31,22 +32,22 @@ class StepCall:
     One step's function with its arguments; each call of this object is one attempt.
 
     Args:
-        step_id: Names the step in errors and logs.
+        step: The step, which names itself in errors and logs.
         fn: The step function. What a ``def`` function returns is awaited if it can be.
         timeout_seconds: How long one attempt may take; None for as long as it takes.
     """
 
-    __slots__ = ("_args", "_fn", "_kwargs", "_late", "_step_id", "_timeout_seconds")
+    __slots__ = ("_args", "_fn", "_key", "_kwargs", "_step_id", "_timeout_seconds")
 
     def __init__(
-        self, step_id: str, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
+        self, step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
     ) -> None:
-        self._step_id = step_id
+        self._step_id = step.key
+        self._key = step.run_id, step.key
         self._fn = fn
         self._args = args
         self._kwargs = kwargs
         self._timeout_seconds = timeout_seconds
-        self._late: asyncio.Future[Any] | None = None
 
     async def __call__(self) -> Any:
         """
@@ -67,10 +68,9 @@ class StepCall:
             raise RuntimeError(f"something that step {self._step_id!r} awaited was cancelled") from error
 
     async def _limited_attempt(self, timeout_seconds: float) -> Any:
-        if self._late is not None:
+        if (late := _late.get(self._key)) is not None:
             # The thread of the attempt that timed out still runs: two at a time could undo each other's work.
-            await asyncio.wait([self._late])
-            self._late = None
+            await asyncio.wait([late])
         try:
             async with asyncio.timeout(timeout_seconds) as limit:
                 return await self._attempt()
@@ -99,11 +99,12 @@ class StepCall:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             if not done.done():
-                self._late = done
+                _late[self._key] = done
                 done.add_done_callback(self._drop)
             raise
 
     def _drop(self, done: asyncio.Future[Any]) -> None:
+        _late.pop(self._key, None)
         if done.cancelled():
             return
         error = done.exception()
@@ -155,4 +156,6 @@ def _slots() -> asyncio.Semaphore:
     return _slots_of[loop]
 
 
+# Threads of attempts that timed out and have not returned, by run and step: a later pass waits for them, too.
+_late: dict[tuple[str, str], asyncio.Future[Any]] = {}
 _slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

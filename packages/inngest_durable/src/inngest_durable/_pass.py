@@ -78,6 +78,9 @@ class Pass:
         )
         self.interrupted = ""
         self.over = False
+        self.released = False
+        self._returned = False
+        self._cancelled = False
         self._spawn = engine.spawn
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = asyncio.current_task()
@@ -102,10 +105,13 @@ class Pass:
         """
         token = _context.scope.set(_context.Scope(self, self._root, self._task))
         ends_at = self.claim.run.deadline
-        deadline = None if ends_at is None else self.clock.call_at(ends_at, partial(self.interrupt, DEADLINE))
+        deadline = None if ends_at is None else self.clock.call_at(ends_at, partial(self.let_go, DEADLINE))
         try:
             return await handler()
         except asyncio.CancelledError as error:
+            if self._cancelled and self._task is not None:
+                self._task.uncancel()
+                raise RunInterrupt(self.interrupted) from None
             if self._task is None or self._task.cancelling():
                 self.interrupt("the client went away")
                 raise
@@ -113,6 +119,7 @@ class Pass:
             raise RuntimeError("something that the handler awaited was cancelled") from error
         finally:
             _context.scope.reset(token)
+            self._returned = True
             if deadline is not None:
                 deadline.cancel()
             if not self.interrupted:
@@ -122,6 +129,11 @@ class Pass:
     async def idle(self) -> None:
         """Wait until no step of this pass executes."""
         await self._quiet.idle()
+
+    async def idle_or_released(self) -> None:
+        """Wait until no step of this pass executes, or until it is let go."""
+        if not self.released:
+            await self._quiet.idle(once=True)
 
     def interrupt(self, reason: str) -> None:
         """Leave the handler: parked steps raise, later ones are refused, executing ones end and are checkpointed."""
@@ -134,14 +146,26 @@ class Pass:
 
     def let_go(self, reason: str) -> None:
         """
-        Leave the handler without waiting for the steps whose checkpoint cannot be written at the moment.
+        Leave the handler at once: without waiting for steps in flight, or for what else it awaits.
 
-        They stay in memory and are written first when writing works again; only then does the pass end.
+        The steps go on in the background; what they return is checkpointed if it still can be.
         """
         self.interrupt(reason)
+        if self.released:
+            return
+        self.released = True
+        # A handler that has returned, and waits for its steps, is interrupted by this too.
+        self.interrupted = self.interrupted or reason
         for result in self._steps.values():
             if not result.done():
                 result.set_exception(RunInterrupt(reason))
+        self._quiet.release()
+        Turns(self._loop, UNWINDING_TURNS, self._cancel_handler)
+
+    def _cancel_handler(self) -> None:
+        if not self._returned and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
 
     def _interrupt_parked(self) -> None:
         self.interrupt(PARKED)

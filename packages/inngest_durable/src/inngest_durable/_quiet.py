@@ -59,10 +59,7 @@ class Quiet:
         self._executing -= 1
         if self._executing:
             return
-        for future in self._idle:
-            if not future.done():
-                future.set_result(None)
-        self._idle.clear()
+        self.release()
         if when_quiet is not None:
             self._start_timer(when_quiet)
 
@@ -72,12 +69,21 @@ class Quiet:
             self._timer.cancel()
             self._start_timer(self._when_quiet)
 
-    async def idle(self) -> None:
-        """Wait until no step executes."""
+    async def idle(self, once: bool = False) -> None:
+        """Wait until no step executes, or, with *once*, until `release` at the latest."""
         while self._executing:
             future = self._loop.create_future()
             self._idle.append(future)
             await future
+            if once:
+                return
+
+    def release(self) -> None:
+        """Let those go on who do not wait for every step."""
+        for future in self._idle:
+            if not future.done():
+                future.set_result(None)
+        self._idle.clear()
 
     def _start_timer(self, when_quiet: Callable[[], None]) -> None:
         self._when_quiet = when_quiet

@@ -32,13 +32,15 @@ class ShutdownSignals:
         self._drain = drain
         self._previous: dict[int, Any] = {}
         self._received_first = False
+        self._pid = os.getpid()
         self._draining: asyncio.Task[None] | None = None
 
     def install(self) -> None:
         """Chain the handlers; does nothing outside the main thread, where Python allows no handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._received)
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._received)
 
     def restore(self) -> None:
         """Put the previous handlers back, where nobody has replaced ours since."""
@@ -47,7 +49,8 @@ class ShutdownSignals:
                 signal.signal(number, previous)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        if self._received_first or self._loop.is_closed():
+        if self._received_first or self._loop.is_closed() or os.getpid() != self._pid:
+            # The second signal does not wait, and a forked child has no loop to drain.
             self._honour(number, frame)
             return
         self._received_first = True

@@ -87,30 +87,37 @@ class Endpoint:
         current = Pass(claim, engine, self.policy, kind, self._client.limits)
         holder.current_pass = current
         engine.passes.add(current)
-        error: BaseException | None = None
-        result = None
-        try:
-            result = await current.run(handler)
-            if current.interrupted != UNWRITABLE:
-                await current.idle()
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-            engine.spawn(self._abandon(current))
-            raise
-        except BaseException as raised:
-            error = raised
+        result, error = await self._run(current, handler)
+        if current.released:
+            self._answer_released(holder, current)
+            engine.spawn(self._settled(holder, current, error))
+            return None
         if error is None and not current.interrupted:
             self._completed(holder, current)
             return result
-        if current.interrupted == UNWRITABLE:
-            self._answer_unwritten(holder, current)
-            engine.spawn(self._settled(holder, current, error))
-            return None
         if await self._settle_shielded(holder, current, error):
             if current.kind == "first" and holder.substitute is None:
                 holder.answer(http.redirect(self._location(current.claim.run), current.claim.run.id))
         elif error is not None:
             raise error
         return None
+
+    async def _run(self, current: Pass, handler: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
+        """Run the handler and wait for its steps; return what it returned, and what it raised."""
+        result, error = None, None
+        try:
+            try:
+                result = await current.run(handler)
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
+                # The last one: the loop was closed under the handler, and nothing can be awaited any more.
+                raise
+            except BaseException as raised:
+                error = raised
+            await current.idle_or_released()
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            self._engine.spawn(self._abandon(current))
+            raise
+        return result, error
 
     async def _settle_shielded(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
         settling = self._engine.spawn(self._settle(holder, current, error))
@@ -201,11 +208,12 @@ class Endpoint:
 
     async def _settle(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
         """Decide what follows a pass that was interrupted or raised. Returns whether the run waits now."""
-        await current.idle()
         run = current.claim.run
         if current.interrupted == DEADLINE:
+            # Steps in flight cannot write to a run that has ended.
             await self._time_out(holder, current)
             return True
+        await current.idle()
         if current.interrupted or isinstance(error, RunInterrupt):
             park = after_interrupt(run, current.how_interrupted(error), self._engine.clock.now())
         else:
@@ -219,12 +227,15 @@ class Endpoint:
     async def _settled(self, holder: Holder, current: Pass, error: BaseException | None) -> None:
         await self._settle(holder, current, error)
 
-    def _answer_unwritten(self, holder: Holder, current: Pass) -> None:
+    def _answer_released(self, holder: Holder, current: Pass) -> None:
+        """Answer for a pass that still has steps in flight, or whose checkpoints cannot be written."""
         run = current.claim.run
-        if current.claim.on_disk:
+        if current.interrupted == DEADLINE:
+            holder.answer(timed_out(run).response or http.unavailable(DEADLINE))
+        elif current.claim.on_disk:
             holder.answer(http.redirect(self._location(run), run.id))
         else:
-            holder.answer(http.unavailable(UNWRITABLE))
+            holder.answer(http.unavailable(current.interrupted))
 
     async def _time_out(self, holder: Holder, current: Pass) -> None:
         finish = timed_out(current.claim.run)

@@ -55,7 +55,12 @@ class QuartAdapter:
         Put the edge round *app* and mount the wait URL.
 
         Call it after the application's other middleware, so that re-entries pass through that too.
+
+        Raises:
+            ConfigurationError: It was called before for this application.
         """
+        if isinstance(app.asgi_app, AsgiEdge):
+            raise ConfigurationError("init_app() was called twice for this application: call it once")
         # Quart types its messages one by one; the edge hands them on as they are.
         edge = AsgiEdge(cast("ASGIApp", app.asgi_app), client)
         app.asgi_app = edge  # type: ignore[method-assign, assignment]  # the documented way to add middleware

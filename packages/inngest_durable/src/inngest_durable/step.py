@@ -59,7 +59,7 @@ def run(step_id: str | StepOptions, fn: Callable[..., Any], /, *args: Any, **kwa
     current = scope.current_pass
     step, branch = current.start(scope, options.id, partial(codec.fingerprint, fn, args, kwargs))
     flow = run_step(current.journal, step, options.policy or current.policy, codec.result_codec(fn))
-    call = StepCall(step.key, fn, args, kwargs, options.timeout_seconds)
+    call = StepCall(step, fn, args, kwargs, options.timeout_seconds)
     return current.perform(step, branch, flow, call)
 
 

@@ -55,6 +55,8 @@ KINDS = (
     # Mistakes: the framework answers 500 by itself.
     *("nothing", "broken-hook"),
 )
+# Beside those: headers of one connection, which are not replayed.
+CONNECTION_HEADERS = "connection-headers"
 BINARY = bytes(range(256)) * 40
 LARGE = b"0123456789abcdef" * 20_000
 

@@ -7,6 +7,7 @@ It takes its folder from FOLDER, and options of its client and engine from OPTIO
     /book              step one
     /held              step one; step two takes until its gate opens; step three
     /hangs             step hangs: its first call never returns
+    /elsewhere         step one; then it awaits something that never comes, the first time
     /asleep            a pause of an hour
     /dies-first        its first statement kills the process, the first time; then step one
     /dies-in-step      step one; step dies ends the process, the first time
@@ -32,6 +33,7 @@ from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, note_visits
+from packages.inngest_durable.tests.adapters.waiting import wait_until
 
 
 def create_app() -> Quart:
@@ -81,10 +83,19 @@ def _add_steps(shop: Shop) -> None:
             threading.Event().wait()
         return "done"
 
+    @shop.app.get("/elsewhere")
+    @shop.inngest.endpoint(id="elsewhere", retries=QUICK)
+    async def elsewhere() -> str:
+        await step.run("one", outside.act, "one")
+        if outside.record("elsewhere") == 1:
+            await asyncio.get_running_loop().create_future()
+        return "done"
+
     @shop.app.get("/asleep")
     @shop.inngest.endpoint(id="asleep", retries=QUICK)
-    async def asleep() -> None:
+    async def asleep() -> str:
         await step.sleep("pause", "1h")
+        return "awake"
 
 
 def _add_deaths(shop: Shop) -> None:
@@ -117,7 +128,7 @@ def serve_with_hypercorn(port: str) -> None:
     config = hypercorn.Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.graceful_timeout = 1.0
-    asyncio.run(hypercorn.asyncio.serve(create_app(), config))  # type: ignore[arg-type]  # typed for its own messages
+    asyncio.run(hypercorn.asyncio.serve(create_app(), config))
 
 
 def run_without_server(previous: str) -> None:
@@ -144,8 +155,7 @@ def run_without_server(previous: str) -> None:
         async with shop.inngest.running():
             response = await shop.app.test_client().get("/held")
             outside.record("answered", status=response.status_code)
-            while not outside.is_open("exit"):
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(wait_until, lambda: outside.is_open("exit"), "leave to end")
         outside.record("stopped")
 
     asyncio.run(main())
@@ -176,8 +186,7 @@ def fork_while_running(child_ends: str) -> None:
         async with shop.inngest.running():
             client = shop.app.test_client()
             held = asyncio.create_task(client.get("/held"))
-            while not outside.calls("two"):
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(outside.wait_for, "two")
             pid = os.fork()
             if not pid:
                 try:
@@ -189,8 +198,7 @@ def fork_while_running(child_ends: str) -> None:
             response = await held
             outside.record("answered", status=response.status_code)
             outside.record("parent-booked", status=(await client.get("/book")).status_code)
-            while not outside.is_open("exit"):
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(wait_until, lambda: outside.is_open("exit"), "leave to end")
 
     asyncio.run(main())
 
@@ -207,8 +215,7 @@ def fork_a_plain_child() -> None:
                 signal.pause()
                 # Only a handler that did not end the process comes here.
                 os._exit(99)
-            while not shop.outside.calls("child"):
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(shop.outside.wait_for, "child")
             os.kill(pid, signal.SIGTERM)
             _, status = await asyncio.to_thread(os.waitpid, pid, 0)
             shop.outside.record("child-ended", code=os.waitstatus_to_exitcode(status))

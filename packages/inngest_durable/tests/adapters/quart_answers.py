@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from inngest_durable import Inngest, step
 from quart import Quart, Response, abort, g, jsonify, redirect, request, send_file, session, url_for
 from quart.typing import ResponseReturnValue
 
-from packages.inngest_durable.tests.adapters.application import BINARY, KINDS, LARGE, QUICK
+from packages.inngest_durable.tests.adapters.application import BINARY, CONNECTION_HEADERS, KINDS, LARGE, QUICK
 from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 
@@ -94,7 +95,10 @@ async def _streamed(folder: Path) -> ResponseReturnValue:
 
 
 async def _file(folder: Path) -> ResponseReturnValue:
-    return await send_file(folder / "file.bin", mimetype="application/octet-stream")
+    response = await send_file(folder / "file.bin", mimetype="application/octet-stream")
+    # Quart counts from now, and two answers may fall into two seconds.
+    response.expires = datetime(2100, 1, 1, tzinfo=UTC)
+    return response
 
 
 async def _empty(folder: Path) -> ResponseReturnValue:
@@ -112,6 +116,10 @@ async def _links(folder: Path) -> ResponseReturnValue:
     return response
 
 
+async def _connection_headers(folder: Path) -> ResponseReturnValue:
+    return "hello", {"Connection": "close", "Keep-Alive": "timeout=5", "Trailer": "X-Sum", "Server": "mine"}
+
+
 async def _nothing(folder: Path) -> ResponseReturnValue:
     return None  # type: ignore[return-value]  # a mistake that is easily made
 
@@ -124,7 +132,10 @@ _IN_ORDER = (
     *(_json, _created, _cookies, _session, _binary, _large, _streamed, _file, _empty, _elsewhere, _links),
     *(_nothing, _broken_hook),
 )
-ANSWERS: dict[str, Callable[[Path], Awaitable[ResponseReturnValue]]] = dict(zip(KINDS, _IN_ORDER, strict=True))
+ANSWERS: dict[str, Callable[[Path], Awaitable[ResponseReturnValue]]] = {
+    **dict(zip(KINDS, _IN_ORDER, strict=True)),
+    CONNECTION_HEADERS: _connection_headers,
+}
 
 
 async def _chunks() -> AsyncIterator[bytes]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,13 @@ class Records:
         wait_until(found, f"one run in status {status or 'final'}", timeout_seconds)
         (run,) = self.runs()
         return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the database's write lock, as another process that writes would."""
+        with closing(sqlite3.connect(self.path, timeout=5, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield
 
     def only_wake_time(self) -> float:
         """Return when the one run that waits is due, in seconds since the epoch."""

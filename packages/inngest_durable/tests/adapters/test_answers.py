@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.application import BINARY, KINDS, LARGE
+from packages.inngest_durable.tests.adapters.application import BINARY, CONNECTION_HEADERS, KINDS, LARGE
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 
 # Of one connection or one moment, or ours: not part of the application's answer. What is streamed has no length, and
@@ -81,11 +81,23 @@ def test_session_of_a_redirected_answer_is_valid(site: Site) -> None:
     assert site.get("/whoami").text == "ada"
 
 
-def test_hop_by_hop_headers_are_not_replayed(site: Site) -> None:
-    """The server that sends the recorded answer writes Date and framing itself, once."""
+def test_headers_of_one_connection_are_not_replayed(site: Site) -> None:
+    """What concerned the connection of the first answer, or the server that sent it, is not sent on another one."""
+    straight = site.get(f"/kinds/{CONNECTION_HEADERS}")
+    answer = site.follow(site.get(f"/kinds/{CONNECTION_HEADERS}?fail=2"))
+
+    assert straight.headers["keep-alive"] == "timeout=5"
+    assert answer.text == straight.text
+    for name in ("keep-alive", "trailer", "connection"):
+        assert name not in answer.headers
+    assert "mine" not in answer.headers.get_list("server")
+    assert len(answer.headers.get_list("date")) == 1
+
+
+def test_streamed_answer_is_framed_anew(site: Site) -> None:
+    """The recorded chunks are sent as one body, framed once."""
     answer = site.follow(site.get("/kinds/streamed?fail=1"))
 
-    assert len(answer.headers.get_list("date")) == 1
     assert len(answer.headers.get_list("content-length")) + len(answer.headers.get_list("transfer-encoding")) == 1
     assert answer.text == "".join(f"chunk {number}\n" for number in range(20))
 

@@ -65,6 +65,7 @@ def test_run_ends_when_the_client_leaves_in_mid_response(served: Site) -> None:
     run = served.records.wait_for_only_run()
 
     assert run.status == "completed"
+    assert served.records.response_of(run.id) == b"one two"
     assert served.outside.counts()["flaky"] == 1
 
 

@@ -20,6 +20,7 @@ def test_response_that_breaks_once_is_made_again(site: Site) -> None:
     run = site.records.wait_for_only_run()
 
     assert run.status == "completed"
+    assert site.records.response_of(run.id) == b"one two"
     assert site.outside.counts() == {"flaky": 1, "streaming": 2}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_two_applications_on_one_database(tmp_path: Path, serve: Serve) -> None:
     pairs = [(site, site.get(path)) for _ in range(5) for site, path in ((one, "/one"), (two, "/two"))]
     answers = [site.follow(redirect).text for site, redirect in pairs]
 
-    assert sorted(answers) == [f"{name}#{number}" for name in ("one", "two") for number in range(1, 6)]
+    assert Counter(answer.partition("#")[0] for answer in answers) == {"one": 5, "two": 5}
     assert {(run.status, run.attempt) for run in one.records.runs()} == {("completed", 1)}
 
 

@@ -67,7 +67,7 @@ def test_many_waiters_get_the_same_answer(site: Site) -> None:
     """Everyone who has the token gets the whole answer, whoever else waits."""
     location = site.get("/stream?fail=1").headers["location"]
     with ThreadPoolExecutor(WAITERS) as pool:
-        answers = [pool.submit(httpx.get, site.client.base_url.join(location), timeout=20) for _ in range(WAITERS)]
+        answers = [pool.submit(site.get, location) for _ in range(WAITERS)]
         site.outside.wait_for("streaming")
         site.outside.open("stream")
         texts = {(answer.result().status_code, answer.result().text) for answer in answers}

@@ -169,8 +169,10 @@ class Journal:
         if len(result) > limits.step_result:
             text = exceeded("step_result", len(result), limits.step_result)
             raise LimitExceededError(text, step.run_id, step.key)
-        if self._size + len(result) > limits.run_state:
-            text = exceeded("run_state", self._size + len(result), limits.run_state)
+        replaced = self._memos.get(step.key)
+        size = self._size + len(result) - (0 if replaced is None else _size(replaced))
+        if size > limits.run_state:
+            text = exceeded("run_state", size, limits.run_state)
             raise LimitExceededError(text, step.run_id, step.key)
 
     def record(self, memo: Memo) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,6 @@ logger = logging.getLogger("inngest_durable")
 
 T = TypeVar("T")
 
-UNWRITABLE = "the database cannot be written"
 DEFAULT_PATH = ".inngest/durable.db"
 # A run whose re-entry broke in the engine itself is tried again after this pause.
 BROKEN_REENTRY_SECONDS = 5.0
@@ -122,8 +122,9 @@ class EmbeddedEngine:
         self.passes = PassSet()
         self._draining = None
         if self._store is None:
-            self._store = self._given_store or SqliteStore(self.path)
-            self._store.open()
+            opening: Store = self._given_store or SqliteStore(self.path)
+            opening.open()
+            self._store = opening
         store = self._store
         self._worker_id = str(ULID())
         if isinstance(store, SqliteStore):
@@ -136,7 +137,8 @@ class EmbeddedEngine:
             store, self.clock, self._worker_id, self._lock, self._max_recoveries, self._each_second
         )
         await self._recovery.look()
-        self._recovery.start()
+        # A loop that is closed without `stop` cancels its tasks: nothing may be entered in what is left of it.
+        self._recovery.start().add_done_callback(partial(_stop, self._scheduler))
         if self._retention_seconds is not None:
             self._retention = Retention(store, self.clock, self._retention_seconds)
             self._retention.start()
@@ -169,6 +171,8 @@ class EmbeddedEngine:
                 if self._background:
                     await asyncio.wait(self._background)
         except TimeoutError:
+            # Their clients are not kept any longer; the process may end.
+            self.passes.let_go("the shutdown grace has passed")
             logger.warning(
                 "%d passes did not end within the shutdown grace of %g s; their runs go on after the next start",
                 len(self.passes),
@@ -251,7 +255,7 @@ class EmbeddedEngine:
 
     def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None and self._draining is None:
             logger.error("background work of the engine failed: please report this bug", exc_info=error)
 
     async def _reenter(self, due: DueRun) -> None:
@@ -278,7 +282,7 @@ class EmbeddedEngine:
             self._scheduler.look()
         if self.failing is not None:
             # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
-            self.passes.let_go(UNWRITABLE)
+            self.passes.let_go("the database cannot be written")
 
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
@@ -289,3 +293,7 @@ class EmbeddedEngine:
         """Take notice that a run has ended."""
         if self._endings is not None:
             self._endings.tell(run_id)
+
+
+def _stop(scheduler: Scheduler, _ended: asyncio.Task[None]) -> None:
+    scheduler.stop()

@@ -51,9 +51,10 @@ class Recovery:
         self._after_look = after_look
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Go on looking, each second."""
+    def start(self) -> asyncio.Task[None]:
+        """Go on looking, each second; the task ends at `stop`, or with the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._watch())
+        return self._task
 
     async def stop(self) -> None:
         """Stop looking."""

@@ -34,6 +34,7 @@ class Scheduler:
         self._timer_at = math.inf
         self._look_soon: asyncio.Handle | None = None
         self._stopped = False
+        self._loop = asyncio.get_running_loop()
 
     def note(self, wake_at: float) -> None:
         """Take notice of a run that is due at *wake_at*, in seconds since the epoch."""
@@ -44,8 +45,8 @@ class Scheduler:
 
     def look(self) -> None:
         """Look for due runs in the next turn of the loop."""
-        if self._look_soon is None and not self._stopped:
-            self._look_soon = asyncio.get_running_loop().call_soon(self._look)
+        if self._look_soon is None and not self._stopped and not self._loop.is_closed():
+            self._look_soon = self._loop.call_soon(self._look)
 
     def stop(self) -> None:
         """Start no further re-entry; those under way go on."""
@@ -76,7 +77,7 @@ class Scheduler:
             self._arm(later[0])
 
     def _start(self, due: DueRun) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(due))
+        task = self._loop.create_task(self._run(due))
         self._reentries[due.run_id] = task
 
     async def _run(self, due: DueRun) -> None:

@@ -1,0 +1,217 @@
+"""Where a client is redirected: the default, `with_options(async_redirect_url=)`, prefixes, and `endpoint_proxy()`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypercorn.middleware.dispatcher import AsyncioDispatcherMiddleware
+from inngest_durable import ConfigurationError, Inngest, step
+from inngest_durable.quart import endpoint_adapter
+from quart import Quart
+
+from packages.inngest_durable.tests.adapters.application import QUICK
+from packages.inngest_durable.tests.adapters.conftest import Serve
+from packages.inngest_durable.tests.adapters.servers import HypercornThread, ThreadServer, UvicornThread
+from packages.inngest_durable.tests.adapters.shop import AT_ONCE, bare_shop, mount_wait, open_shop, query_of
+from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+
+
+def token_of(site: Site, run_id: str) -> str:
+    """Return the token of a run, as the engine makes it."""
+    return site.inngest.engine.token(run_id)
+
+
+def test_with_options_leaves_the_shared_adapter_alone(tmp_path: Path, serve: Serve) -> None:
+    """Of two clients made from one adapter, each redirects as it was told, in the order in which they were made too."""
+    before = endpoint_adapter.async_redirect_url
+    proxied = open_shop(tmp_path / "one", endpoint_adapter.with_options(async_redirect_url="/wait"))
+    usual = open_shop(tmp_path / "two", endpoint_adapter)
+    locations = [serve(shop.app, shop.inngest).get("/asleep").headers["location"] for shop in (proxied, usual)]
+
+    assert before is None
+    assert endpoint_adapter.async_redirect_url is None
+    assert locations[0].startswith("/wait?")
+    assert locations[1].startswith("/_inngest/runs/")
+
+
+@pytest.mark.parametrize(
+    ("redirect_url", "base"),
+    [
+        ("/wait", "/wait?"),
+        ("/wait?lang=de", "/wait?lang=de&"),
+        ("https://shop.example/wait", "https://shop.example/wait?"),
+        ("https://shop.example/wait?lang=de", "https://shop.example/wait?lang=de&"),
+    ],
+)
+def test_redirect_url_gets_run_id_and_token(tmp_path: Path, serve: Serve, redirect_url: str, base: str) -> None:
+    """A path or a full URL, with or without a query of its own, gets both as query parameters and stays as it is."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url=redirect_url))
+    site = serve(shop.app, shop.inngest)
+    redirect = site.get("/asleep")
+    run_id = redirect.headers[RUN_ID]
+
+    assert redirect.headers["location"] == f"{base}runId={run_id}&token={token_of(site, run_id)}"
+
+
+def test_redirect_url_opens_the_run(tmp_path: Path, serve: Serve) -> None:
+    """What the client is sent to gives the answer, whatever else is in the query."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url="/wait?lang=de"))
+    site = serve(shop.app, shop.inngest)
+    redirect = site.get("/flaky?fail=1")
+    answer = site.get(redirect.headers["location"])
+
+    assert redirect.status_code == 303
+    assert (answer.status_code, answer.text) == (200, "flaky#2")
+
+
+def test_callable_makes_the_redirect_url(tmp_path: Path, serve: Serve) -> None:
+    """A callable gets *run_id* and *token* by name, and its URL is taken as it is, below no prefix."""
+
+    def url(*, run_id: str, token: str) -> str:
+        return f"https://shop.example/orders/{run_id}#{token}"
+
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url=url))
+    site = serve(shop.app, shop.inngest, root_path="/prefix")
+    redirect = site.get("/asleep")
+    run_id = redirect.headers[RUN_ID]
+
+    assert redirect.headers["location"] == f"https://shop.example/orders/{run_id}#{token_of(site, run_id)}"
+
+
+def test_callable_that_raises_costs_the_client_its_redirect_and_the_run_nothing(tmp_path: Path, serve: Serve) -> None:
+    """The client is told of the error; the run, which was accepted, completes by itself."""
+
+    def broken(*, run_id: str, token: str) -> str:
+        raise LookupError("no URL for you")
+
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url=broken))
+    site = serve(shop.app, shop.inngest)
+    response = site.get("/flaky?fail=1")
+
+    assert response.status_code == 500
+    assert site.records.wait_for_only_run(timeout_seconds=5).status == "completed"
+    assert site.outside.counts() == {"flaky": 2}
+
+
+def test_callable_may_lead_to_a_route_with_the_run_in_its_path(tmp_path: Path, serve: Serve) -> None:
+    """The proxy takes the run's ID from the path as well as from the query."""
+    shop = bare_shop(
+        tmp_path, endpoint_adapter.with_options(async_redirect_url=lambda run_id, token: f"/o/{run_id}?token={token}")
+    )
+
+    @shop.app.get("/")
+    @shop.inngest.endpoint(retries=QUICK)
+    async def handler() -> str:
+        return await step.run("flaky", shop.outside.act, "flaky", 1)
+
+    shop.inngest.init_app(shop.app)
+    shop.app.add_url_rule("/o/<run_id>", view_func=shop.inngest.endpoint_proxy(), methods=["GET", "OPTIONS"])
+    site = serve(shop.app, shop.inngest)
+    answer = site.get(site.get("/").headers["location"])
+
+    assert (answer.status_code, answer.text) == (200, "flaky#2")
+
+
+@pytest.mark.parametrize("server", [UvicornThread, HypercornThread])
+@pytest.mark.parametrize("redirect_url", [None, "/wait", "/wait?lang=de"])
+def test_redirects_keep_the_root_path(
+    tmp_path: Path, serve: Serve, server: type[ThreadServer], redirect_url: str | None
+) -> None:
+    """Below a prefix of a proxy, the first redirect and those of the wait URL to itself all stay below it."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url=redirect_url))
+    site = serve(shop.app, shop.inngest, server, root_path="/my shop")
+    # Uvicorn takes a path from which the proxy has stripped the prefix; hypercorn wants it whole.
+    strips = server is UvicornThread
+    prefix = quote("/my shop")
+
+    def get(location: str) -> str:
+        response = site.get(location.removeprefix(prefix) if strips else location, headers=AT_ONCE)
+        assert response.status_code == 303, response.text
+        return response.headers["location"]
+
+    first = get(f"{prefix}/asleep")
+    second = get(first)
+
+    assert first.startswith(f"{prefix}/{'wait?' if redirect_url else '_inngest/runs/'}")
+    assert second == f"{first}&n=1"
+    assert get(second) == f"{first}&n=2"
+
+
+def test_full_url_gets_no_root_path(tmp_path: Path, serve: Serve) -> None:
+    """A full URL may lead to another host, where our prefix means nothing."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url="https://shop.example/wait"))
+    site = serve(shop.app, shop.inngest, root_path="/prefix")
+
+    assert site.get("/asleep").headers["location"].startswith("https://shop.example/wait?runId=")
+
+
+def test_mount_keeps_the_proxy_below_it(tmp_path: Path, serve: Serve) -> None:
+    """An application mounted inside another one sends clients to its own proxy, there and back again."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url="/wait"))
+    site = serve(AsyncioDispatcherMiddleware({"/shop": shop.app, "/": Quart("other")}), shop.inngest, HypercornThread)
+    location = site.get("/shop/asleep").headers["location"]
+    again = site.get(location, headers=AT_ONCE).headers["location"]
+
+    assert location.startswith("/shop/wait?runId=")
+    assert again == f"{location}&n=1"
+
+
+def test_proxy_and_default_url_are_there_together(tmp_path: Path, serve: Serve) -> None:
+    """The run of a default redirect is also answered by the proxy, and the other way round, and both alike."""
+    shop = open_shop(tmp_path)
+    site = serve(shop.app, shop.inngest)
+    location = site.get("/flaky?fail=1").headers["location"]
+    run_id, token = location.split("/")[3], query_of(location)["token"]
+    default = site.get(location)
+    proxied = site.get("/wait", params={"runId": run_id, "token": token})
+
+    assert default.text == proxied.text == "flaky#2"
+    assert [item for item in default.headers.multi_items() if item[0] != "date"] == [
+        item for item in proxied.headers.multi_items() if item[0] != "date"
+    ]
+
+
+@pytest.mark.parametrize("url", ["default", "proxy"])
+def test_proxy_takes_get_head_and_options(tmp_path: Path, serve: Serve, url: str) -> None:
+    """Nothing can be sent to a wait URL; HEAD is as GET without the body; OPTIONS tells what is allowed."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url="/wait" if url == "proxy" else None))
+    site = serve(shop.app, shop.inngest)
+    location = site.get("/flaky?fail=1").headers["location"]
+    get, head, options = (site.client.request(method, location) for method in ("GET", "HEAD", "OPTIONS"))
+    refused = [site.client.request(method, location).status_code for method in ("POST", "PUT", "PATCH", "DELETE")]
+
+    assert (get.status_code, get.text) == (200, "flaky#2")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"] == str(len("flaky#2"))
+    assert (options.status_code, options.content) == (204, b"")
+    assert options.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert refused == [405] * 4
+
+
+@pytest.mark.parametrize("order", ["before init_app", "after init_app"])
+def test_proxy_is_mounted_before_or_after_init_app(tmp_path: Path, serve: Serve, order: str) -> None:
+    """The order in which an application is put together does not matter."""
+    shop = bare_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url="/wait"))
+
+    @shop.app.get("/")
+    @shop.inngest.endpoint(retries=QUICK)
+    async def handler() -> str:
+        return await step.run("flaky", shop.outside.act, "flaky", 1)
+
+    if order == "before init_app":
+        mount_wait(shop)
+        shop.inngest.init_app(shop.app)
+    else:
+        shop.inngest.init_app(shop.app)
+        mount_wait(shop)
+    site = serve(shop.app, shop.inngest)
+
+    assert site.get(site.get("/").headers["location"]).text == "flaky#2"
+
+
+def test_proxy_without_an_adapter_says_which() -> None:
+    """A client made without an adapter has no proxy; the error shows the import."""
+    with pytest.raises(ConfigurationError, match=r"endpoint_proxy\(\) needs an adapter.*inngest_durable\.quart"):
+        Inngest("shop").endpoint_proxy()

@@ -1,0 +1,96 @@
+"""A store notices that another process has committed something, and is not woken by what it commits itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inngest_durable.engines.base import Insert
+from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.testing import MemoryStore
+
+from packages.inngest_durable.tests.store.conftest import commit_in_thread
+from packages.inngest_durable.tests.store.samples import Samples
+
+
+@pytest.fixture
+def other(path: Path, sqlite_store: SqliteStore) -> SqliteStore:
+    """Another connection to the same file, as another process has it; the test closes it."""
+    other = SqliteStore(path)
+    other.open()
+    return other
+
+
+async def test_commit_of_another_connection_changes_the_number(
+    sqlite_store: SqliteStore, other: SqliteStore, samples: Samples
+) -> None:
+    run = samples.run()
+    before = sqlite_store.foreign_commits()
+    await other.write(Insert(run))
+    after = sqlite_store.foreign_commits()
+    await other.write(samples.save(run))
+    last = sqlite_store.foreign_commits()
+
+    assert len({before, after, last}) == 3
+    # What is noticed can be read.
+    assert [memo.key for memo in sqlite_store.memos(run.id)] == ["pay"]
+
+    await other.close()
+
+
+async def test_number_stays_while_nobody_else_commits(
+    sqlite_store: SqliteStore, other: SqliteStore, samples: Samples
+) -> None:
+    run = samples.run()
+    await other.write(Insert(run))
+    before = sqlite_store.foreign_commits()
+    await sqlite_store.write(samples.save(run, "a"))
+    await sqlite_store.write(samples.save(run, "b"))
+    other.memos(run.id)
+
+    assert sqlite_store.foreign_commits() == before
+
+    await other.close()
+
+
+async def test_number_stays_when_the_thread_commits(
+    sqlite_store: SqliteStore, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_in_thread(monkeypatch)
+    run = samples.run()
+    before = sqlite_store.foreign_commits()
+    await sqlite_store.write(Insert(run))
+    await sqlite_store.write(samples.save(run, "a"))
+    await sqlite_store.write(samples.save(run, "b"))
+
+    assert sqlite_store.foreign_commits() == before
+
+
+async def test_commit_of_another_connection_is_noticed_after_a_wait_for_it(
+    sqlite_store: SqliteStore, path: Path, samples: Samples, hold: Callable[[Path], Any]
+) -> None:
+    """While this store's own write waits for a lock, the question is harmless; afterwards it is answered."""
+    before = sqlite_store.foreign_commits()
+    holder = await hold(path)
+    waiting = sqlite_store.write(Insert(samples.run()))
+    sqlite_store.foreign_commits()
+    await holder.let_go()
+    await waiting
+    other = SqliteStore(path)
+    other.open()
+    await other.write(Insert(samples.run()))
+
+    assert sqlite_store.foreign_commits() != before
+
+    await other.close()
+
+
+async def test_memory_store_has_no_neighbours(samples: Samples) -> None:
+    store = MemoryStore()
+    store.open()
+    before = store.foreign_commits()
+    await store.write(Insert(samples.run()))
+
+    assert store.foreign_commits() == before
