@@ -7,6 +7,7 @@ Daemon, because a thread cannot be stopped: one that hangs must not keep the pro
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import logging
@@ -70,7 +71,7 @@ class StepCall:
     async def _limited_attempt(self, timeout_seconds: float) -> Any:
         if (late := _late.get(self._key)) is not None:
             # The thread of the attempt that timed out still runs: two at a time could undo each other's work.
-            await asyncio.wait([late])
+            await _end_of(late)
         try:
             async with asyncio.timeout(timeout_seconds) as limit:
                 return await self._attempt()
@@ -91,7 +92,8 @@ class StepCall:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         done.add_done_callback(lambda _: slots.release())
-        call = partial(_call, loop, done, self._fn, self._args, self._kwargs)
+        returned: concurrent.futures.Future[None] = concurrent.futures.Future()
+        call = partial(_call, loop, done, returned, self._fn, self._args, self._kwargs)
         threading.Thread(
             target=contextvars.copy_context().run, args=(call,), name=f"step {self._step_id}", daemon=True
         ).start()
@@ -99,12 +101,12 @@ class StepCall:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             if not done.done():
-                _late[self._key] = done
+                _late[self._key] = returned
+                returned.add_done_callback(lambda _: _late.pop(self._key, None))
                 done.add_done_callback(self._drop)
             raise
 
     def _drop(self, done: asyncio.Future[Any]) -> None:
-        _late.pop(self._key, None)
         if done.cancelled():
             return
         error = done.exception()
@@ -118,7 +120,14 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     return bool(code.co_flags & _COROUTINE) if code is not None else inspect.iscoroutinefunction(fn)
 
 
-def _call(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], fn: Any, args: Any, kwargs: Any) -> None:
+def _call(
+    loop: asyncio.AbstractEventLoop,
+    done: asyncio.Future[Any],
+    returned: concurrent.futures.Future[None],
+    fn: Any,
+    args: Any,
+    kwargs: Any,
+) -> None:
     try:
         result = fn(*args, **kwargs)
     except StopIteration as error:
@@ -130,6 +139,16 @@ def _call(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], fn: Any, a
         _tell(loop, done, error, None)
     else:
         _tell(loop, done, None, result)
+    finally:
+        returned.set_result(None)
+
+
+async def _end_of(thread: concurrent.futures.Future[None]) -> None:
+    """Wait until a thread has returned, which another event loop may have started."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    thread.add_done_callback(lambda _: _tell(loop, ended, None, None))
+    await ended
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], error: BaseException | None, result: Any) -> None:
@@ -157,5 +176,5 @@ def _slots() -> asyncio.Semaphore:
 
 
 # Threads of attempts that timed out and have not returned, by run and step: a later pass waits for them, too.
-_late: dict[tuple[str, str], asyncio.Future[Any]] = {}
+_late: dict[tuple[str, str], concurrent.futures.Future[None]] = {}
 _slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

@@ -51,7 +51,7 @@ QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
 
 # Ways to answer: each makes a response that must reach a redirected client as it reaches one that was not.
 KINDS = (
-    *("json", "created", "cookies", "session", "binary", "large", "streamed", "file", "empty", "elsewhere", "links"),
+    *("json", "created", "cookies", "session", "binary", "large", "streamed", "empty", "elsewhere", "links"),
     # Mistakes: the framework answers 500 by itself.
     *("nothing", "broken-hook"),
 )

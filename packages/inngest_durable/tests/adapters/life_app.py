@@ -203,12 +203,20 @@ def fork_while_running(child_ends: str) -> None:
     asyncio.run(main())
 
 
-def fork_a_plain_child() -> None:
-    """Fork a child that has nothing to do with the engine, and tell it to end."""
+def fork_a_plain_child(then: str) -> None:
+    """
+    Fork a child that has nothing to do with the engine.
+
+    Args:
+        then: "signal" sends SIGTERM to the child; "wait" runs /held, and waits for its end with the child alive.
+    """
     shop = from_environment()
 
     async def main() -> None:
         async with shop.inngest.running():
+            held = asyncio.create_task(shop.app.test_client().get("/held")) if then == "wait" else None
+            if held is not None:
+                await asyncio.to_thread(shop.outside.wait_for, "two")
             pid = os.fork()
             if not pid:
                 shop.outside.record("child")
@@ -216,6 +224,8 @@ def fork_a_plain_child() -> None:
                 # Only a handler that did not end the process comes here.
                 os._exit(99)
             await asyncio.to_thread(shop.outside.wait_for, "child")
+            if held is not None:
+                await held
             os.kill(pid, signal.SIGTERM)
             _, status = await asyncio.to_thread(os.waitpid, pid, 0)
             shop.outside.record("child-ended", code=os.waitstatus_to_exitcode(status))
@@ -230,4 +240,4 @@ if __name__ == "__main__":
         "script": run_without_server,
         "fork": fork_while_running,
         "fork-plain": fork_a_plain_child,
-    }[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]  # each takes what its test gives it
+    }[sys.argv[1]](*sys.argv[2:])

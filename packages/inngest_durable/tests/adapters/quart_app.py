@@ -12,7 +12,7 @@ from quart import Quart, Response, g, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters import quart_answers, quart_bookings, quart_failures
-from packages.inngest_durable.tests.adapters.application import BINARY, Application, make_client
+from packages.inngest_durable.tests.adapters.application import Application, make_client
 from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 
 
@@ -29,7 +29,6 @@ def build(folder: Path) -> Application:
     app.secret_key = "not so secret"
     outside = Outside(folder)
     inngest = make_client(endpoint_adapter, folder)
-    (folder / "file.bin").write_bytes(BINARY)
 
     _add_hooks(app, outside, folder)
     quart_bookings.add(app, inngest, outside)

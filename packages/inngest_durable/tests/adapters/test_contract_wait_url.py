@@ -17,6 +17,7 @@ from quart import request as current_request
 
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.hasty import SPEED, HastyUvicorn
+from packages.inngest_durable.tests.adapters.servers import HypercornThread, ThreadServer, UvicornThread
 from packages.inngest_durable.tests.adapters.shop import AT_ONCE, cancel, change, open_shop, query_of
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 
@@ -242,8 +243,11 @@ def test_finished_run_answers_as_the_handler_did(waiting: Waiting) -> None:
         assert_private(answer)
 
 
-def test_head_is_get_without_the_body(waiting: Waiting) -> None:
+@pytest.mark.parametrize("server", [UvicornThread, HypercornThread])
+def test_head_is_get_without_the_body(tmp_path: Path, serve: Serve, server: type[ThreadServer]) -> None:
     """HEAD of a run that goes on, has ended, was cancelled or is unknown has GET's headers and no body."""
+    shop = open_shop(tmp_path)
+    waiting = Waiting(serve(shop.app, shop.inngest, server), default_url)
     (_, running), (finished_id, finished), (cancelled_id, cancelled) = (
         waiting.new(path) for path in ("/asleep", "/flaky?fail=1", "/asleep")
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import ConfigurationError, StoreError, step
+from inngest_durable import ConfigurationError, StepOptions, StoreError, step
 from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK, database_of
@@ -208,6 +208,36 @@ def test_one_application_on_several_event_loops(tmp_path: Path) -> None:
     assert [run.status for run in records.runs()] == ["completed"] * 3
     assert shop.outside.counts() == {"flaky": 3, "before": 1, "in-flight": 2}
     assert workers(tmp_path) == 0
+
+
+def test_thread_of_a_closed_loop_does_not_hold_up_the_next_attempt(tmp_path: Path) -> None:
+    """A `def` step timed out, and its loop was closed before its thread returned: the run completes all the same."""
+    shop = bare_shop(tmp_path)
+    records = Records(database_of(tmp_path))
+
+    @shop.app.get("/")
+    @shop.inngest.endpoint(retries=QUICK)
+    async def handler() -> str:
+        return await step.run(StepOptions("charge", timeout="100ms"), shop.outside.held, "charge")
+
+    shop.inngest.init_app(shop.app)
+
+    async def timed_out() -> None:
+        assert (await shop.app.test_client().get("/")).status_code == 303
+
+    async def to_the_end() -> None:
+        await shop.inngest.start()
+        try:
+            await asyncio.to_thread(records.wait_for_only_run, timeout_seconds=5)
+        finally:
+            await shop.inngest.stop()
+
+    asyncio.run(timed_out())
+    shop.outside.open("charge")
+    asyncio.run(to_the_end())
+
+    assert records.wait_for_only_run().status == "completed"
+    assert shop.outside.counts() == {"charge": 2}
 
 
 def test_engine_serves_one_open_loop_at_a_time(tmp_path: Path, serve: Serve) -> None:

@@ -369,13 +369,25 @@ def test_forked_child_has_an_engine_of_its_own(life: Life, child_ends: str) -> N
 
 def test_signal_to_a_forked_child_is_the_childs(life: Life) -> None:
     """A child that does not use the engine ends by SIGTERM as if there were none."""
-    process = life.start([*SCRIPT, "fork-plain"])
-    try:
-        life.outside.wait_for("child-ended")
-    finally:
-        for call in life.outside.calls("child"):
-            with suppress(ProcessLookupError):
-                os.kill(call["pid"], signal.SIGKILL)
+    process = life.start([*SCRIPT, "fork-plain", "signal"])
+    life.outside.wait_for("child-ended")
 
     assert [call["code"] for call in life.outside.calls("child-ended")] == [-signal.SIGTERM]
     assert ended_within(process, EXIT_SECONDS) == 0, process.output
+
+
+def test_child_does_not_keep_its_dead_parent_alive(life: Life) -> None:
+    """A child that outlives its parent holds nothing of the parent's lock: the run is taken over at once."""
+    process = life.start([*SCRIPT, "fork-plain", "wait"])
+    life.outside.wait_for("child")
+    (child,) = (call["pid"] for call in life.outside.calls("child"))
+    # The process alone, not its group.
+    os.kill(process.popen.pid, signal.SIGKILL)
+    process.wait()
+    life.outside.open("two")
+    life.go_on()
+    run = life.records.wait_for_only_run(timeout_seconds=EXIT_SECONDS)
+    os.kill(child, 0)
+
+    assert run.status == "completed"
+    assert life.outside.counts() == {"one": 1, "two": 2, "three": 1, "child": 1}
