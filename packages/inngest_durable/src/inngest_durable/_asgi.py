@@ -30,6 +30,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HOLDER_KEY = "inngest.pass"
 
+_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
+
 
 class AsgiEdge:
     """
@@ -67,20 +69,18 @@ class AsgiEdge:
         receive = _replay_body(request.body)
         await self._exchange(self._scope_of(request, holder), receive, recorder)
         if holder.current_pass is None:
-            policy = self._client.policy_of(claim.run.endpoint)
-            await conclude_unreached(self._client.engine, claim, policy, recorder.response or SERVER_ERROR)
+            await conclude_unreached(self._client, claim, recorder.response or SERVER_ERROR)
 
     async def _first_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(receive, self._client.limits.request_body)
-        holder = Holder(lambda: body.request(scope))
-        body.on_disconnect = lambda: _interrupt(holder, "the client went away")
-        scope[HOLDER_KEY] = holder
+        limits = self._client.limits
+        body = _Body(scope, receive, limits.request_body)
+        body.holder = scope[HOLDER_KEY] = holder = Holder(body.request)
         try:
-            await self._exchange(scope, body.receive, _Recorder(holder, send, scope["method"], self._client.limits))
+            await self._exchange(scope, body.receive, _Recorder(holder, send, scope["method"], limits))
         finally:
             # Scope, holder and body refer to each other: without this, each request is left to the cycle collector.
             del scope[HOLDER_KEY]
-            body.on_disconnect = None
+            body.holder = None
 
     async def _exchange(self, scope: Scope, receive: Receive, recorder: _Recorder) -> None:
         holder = recorder.holder
@@ -96,13 +96,12 @@ class AsgiEdge:
                 raise
             logger.exception("the application raised at a re-entry [run=%s]", holder.claim.run.id)
         finally:
-            if holder.ending is not None and holder.current_pass is not None:
-                engine = self._client.engine
-                policy = self._client.policy_of(holder.current_pass.claim.run.endpoint)
-                ending = conclude(engine, holder, policy, recorder.response, broken)
-                if recorder.response is None:
+            current = holder.current_pass
+            if current is not None and holder.ending is not None:
+                ending = conclude(self._client, current, holder.ending, recorder.response, broken)
+                if recorder.response is None and current.claim.accepted:
                     # In mid-response: an exchange that the server cancels must not keep the run from its end.
-                    await asyncio.shield(engine.spawn(ending))
+                    await asyncio.shield(self._client.engine.spawn(ending))
                 else:
                     await ending
 
@@ -155,8 +154,9 @@ class AsgiEdge:
 class _Body:
     """Hands the request's messages on, and keeps the body for the record."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self.on_disconnect: Callable[[], None] | None = None
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self.holder: Holder | None = None
+        self._scope = scope
         self._receive = receive
         self._limit = limit
         self._size = 0
@@ -173,8 +173,8 @@ class _Body:
                 self._complete = True
                 if self._awaited is not None and not self._awaited.done():
                     self._awaited.set_result(None)
-        elif message["type"] == "http.disconnect" and self.on_disconnect is not None:
-            self.on_disconnect()
+        elif message["type"] == "http.disconnect" and self.holder is not None:
+            _interrupt(self.holder, "the client went away")
         return message
 
     def _keep(self, chunk: bytes) -> None:
@@ -185,9 +185,10 @@ class _Body:
             # Uploads to other views pass through here too: they are not to be held in memory.
             self._chunks.clear()
 
-    async def request(self, scope: Scope) -> RecordedRequest:
+    async def request(self) -> RecordedRequest:
         """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""
-        if not self._complete:
+        scope = self._scope
+        if not self._complete and _may_have_body(scope):
             # The framework reads the body in a task of its own; this only waits for it.
             self._awaited = asyncio.get_running_loop().create_future()
             await self._awaited
@@ -220,6 +221,7 @@ class _Recorder:
         self._method = method
         self._limit = limits.response
         self._size = 0
+        self._declared_size: int | None = None
         self._record = False
         self._substituted = False
         self._status = 0
@@ -245,6 +247,7 @@ class _Recorder:
         self._record = run is not None and run.accepted
         if self._record:
             self._status, self._headers = message["status"], http.recorded_headers(headers)
+            self._declared_size = http.declared_length(self._headers)
         if run is not None:
             message = {**message, "headers": [*headers, (http.RUN_ID_HEADER, run.run.id.encode())]}
         await self._send(message)
@@ -259,7 +262,8 @@ class _Recorder:
             else:
                 self._chunks.clear()
         await self._send(message)
-        if is_body and not message.get("more_body", False):
+        # A server that has seen the declared length may end the connection before the framework's last, empty chunk.
+        if is_body and (not message.get("more_body", False) or self._size == self._declared_size):
             self.response = self._recorded()
 
     def _recorded(self) -> RecordedResponse:
@@ -272,6 +276,13 @@ class _Recorder:
         body = b"" if self._method == "HEAD" else response.body
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _may_have_body(scope: Scope) -> bool:
+    """Whether a body may come: in HTTP/1, one of two headers would tell (RFC 9112, 6.3)."""
+    if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
+        return True
+    return any(name.lower() in _BODY_HEADERS for name, _ in scope["headers"])
 
 
 async def _nowhere(message: Message) -> None:

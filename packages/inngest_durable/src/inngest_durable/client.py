@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +19,9 @@ from .endpoint import Endpoint, EndpointOptions
 from .engines.base import Claim, Engine
 from .engines.embedded.engine import EmbeddedEngine
 from .errors import ConfigurationError
-from .exchange import Edge, EndpointAdapter
+from .exchange import Edge, EndpointAdapter, middleware_outside
+
+logger = logging.getLogger("inngest_durable")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +64,7 @@ class Inngest:
         self.cors = Cors(tuple(cors_origins))
         self._adapter = endpoint_adapter
         self._endpoints: dict[str, Endpoint] = {}
+        self._app: Any = None
         self._edge: Edge | None = None
         self._start: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,19 +103,23 @@ class Inngest:
             retries: Policy of each step that has none of its own, and of the handler. An int is ``max_retries``.
             timeout: How long a run may take from acceptance, sleeps included, e.g. ``"10m"``. Then it fails, and is
                 answered ``504``.
-            idempotency_scope: Called in the request, tells whose ``Idempotency-Key`` this is, e.g. the user's ID
-                where the login is a cookie. By default the ``Authorization`` header tells.
+            idempotency_scope: A plain function, called in the request, that returns whose ``Idempotency-Key`` this
+                is, e.g. the user's ID where the login is a cookie. By default the ``Authorization`` header tells.
 
         Raises:
-            ConfigurationError: The client has no adapter, the ID is taken, or the handler does not fit the framework.
+            ConfigurationError: The client has no adapter, the ID is taken, the handler does not fit the framework,
+                or *idempotency_scope* is ``async def``.
             ValueError: *retries* or *timeout* cannot be read.
         """
         policy = retry_policy(retries) or RetryPolicy()
         timeout_seconds = None if timeout is None else seconds(timeout)
+        if idempotency_scope is not None:
+            _refuse_async(idempotency_scope)
 
         def wrap(decorated: Callable[..., Any]) -> Any:
             endpoint_id = id or _name_of(decorated)
-            return self._wrap(decorated, EndpointOptions(endpoint_id, policy, timeout_seconds, idempotency_scope))
+            scope = None if idempotency_scope is None else _checked(idempotency_scope, endpoint_id)
+            return self._wrap(decorated, EndpointOptions(endpoint_id, policy, timeout_seconds, scope))
 
         return wrap if handler is None else wrap(handler)
 
@@ -141,8 +150,9 @@ class Inngest:
         """
         Connect *app*: the engine starts and stops with it, recovers unfinished runs, and the wait URL is mounted.
 
-        Call it after the application's other middleware. An application factory may call it again for a new
-        application while the engine does not run.
+        Call it after the application's other middleware: what is put round the application later is named in a
+        warning when the engine starts. An application factory may call it again for a new application while the
+        engine does not run.
 
         Raises:
             ConfigurationError: The client has no adapter, or its engine runs for another application.
@@ -150,6 +160,7 @@ class Inngest:
         if self._start is not None:
             raise ConfigurationError("the engine runs for another application: one client serves one at a time")
         self._edge = self._the_adapter("init_app()").init_app(app, self)
+        self._app = app
 
     def is_started(self) -> bool:
         """Whether the engine runs on this event loop."""
@@ -179,9 +190,21 @@ class Inngest:
 
     async def _start_engine(self, loop: asyncio.AbstractEventLoop) -> None:
         await self.engine.start(self)
+        self._warn_of_middleware()
         if self._handle_signals:
             self._signals = ShutdownSignals(loop, self.engine.drain)
             self._signals.install()
+
+    def _warn_of_middleware(self) -> None:
+        if self._edge is None:
+            return
+        outside = middleware_outside(self._edge, self._the_adapter("init_app()").outermost(self._app))
+        if outside:
+            logger.warning(
+                "re-entries of runs do not pass through %s: it was put round the application after "
+                "inngest.init_app(app); call init_app after it",
+                " > ".join(outside),
+            )
 
     def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         forked = self._pid != os.getpid()
@@ -238,3 +261,31 @@ def _name_of(handler: Callable[..., Any]) -> str:
     # A class-based view is a function made by the framework, which renames it after the class.
     renamed = not handler.__qualname__.endswith(handler.__name__)
     return f"{handler.__module__}.{handler.__name__ if renamed else handler.__qualname__}"
+
+
+def _refuse_async(scope: Callable[[], str]) -> None:
+    # An object whose call is asynchronous, too.
+    if inspect.iscoroutinefunction(scope) or inspect.iscoroutinefunction(type(scope).__call__):
+        name = getattr(scope, "__qualname__", type(scope).__name__)
+        raise ConfigurationError(
+            f"idempotency_scope={name} is `async def`, but it is called without await: make it a `def`, and await "
+            "what it needs in a before_request hook"
+        )
+
+
+def _checked(scope: Callable[[], str], endpoint_id: str) -> Callable[[], str]:
+    """Return *scope*, held to its promise: None would let the ``Authorization`` header tell."""
+
+    def checked() -> str:
+        found: object = scope()
+        if isinstance(found, str):
+            return found
+        if inspect.iscoroutine(found):
+            # Nobody will await it, and Python would say so.
+            found.close()
+        kind = "None" if found is None else type(found).__name__
+        raise ConfigurationError(
+            f"idempotency_scope of {endpoint_id} returned {kind}, not str: return whose key it is, e.g. the user's ID"
+        )
+
+    return checked

@@ -9,9 +9,10 @@ from ._core.model import Finish, Park, RecordedResponse, RunStatus
 from ._core.retry import RetryPolicy
 from ._core.run_flow import after_error, before_deadline
 from ._core.step_flow import failure_of
+from ._pass import Pass
 from .engines.base import Claim, Engine, FencedError
 from .errors import EndpointNotReachedError
-from .exchange import Holder
+from .exchange import Ending, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
 
@@ -20,22 +21,19 @@ SERVER_ERROR = RecordedResponse(500, ((b"content-type", b"text/plain; charset=ut
 
 
 async def conclude(
-    engine: Engine, holder: Holder, policy: RetryPolicy, response: RecordedResponse | None, error: Exception | None
+    client: Lifecycle, current: Pass, ending: Ending, response: RecordedResponse | None, error: Exception | None
 ) -> None:
     """
-    End the run of an exchange that has ended, if its pass came to an end.
+    End the run of an exchange that has ended.
 
     Args:
-        engine: Records the run.
-        holder: What the endpoint left.
-        policy: The endpoint's retries.
+        client: Has the engine that records the run, and the endpoint's retries.
+        current: The pass, which has come to its end.
+        ending: How the endpoint left the run.
         response: What was sent, or None when it did not go out whole.
         error: What the application raised while it answered, if it did.
     """
-    current, ending = holder.current_pass, holder.ending
-    if current is None or ending is None:
-        return
-    claim, run = current.claim, current.claim.run
+    claim, run, engine = current.claim, current.claim.run, client.engine
     try:
         if not claim.accepted:
             return
@@ -49,14 +47,14 @@ async def conclude(
             await claim.park(before_deadline(run, Park(engine.clock.now(), run.attempt, run.quiet_seconds)))
         else:
             broken = error or RuntimeError("the application gave no whole response")
-            await _failed_attempt(engine, claim, policy, broken, SERVER_ERROR)
+            await _failed_attempt(engine, claim, client.policy_of(run.endpoint), broken, SERVER_ERROR)
     except FencedError:
         logger.info("a later pass owns the run; this one ends [run=%s]", run.id)
     finally:
         engine.passes.discard(current)
 
 
-async def conclude_unreached(engine: Engine, claim: Claim, policy: RetryPolicy, response: RecordedResponse) -> None:
+async def conclude_unreached(client: Lifecycle, claim: Claim, response: RecordedResponse) -> None:
     """
     Count a failed attempt of the handler, because a re-entry was answered without reaching its endpoint.
 
@@ -67,7 +65,8 @@ async def conclude_unreached(engine: Engine, claim: Claim, policy: RetryPolicy, 
         f"the re-entry of {run.request.method} {run.request.path} was answered {response.status} without its endpoint"
     )
     try:
-        await _failed_attempt(engine, claim, policy, EndpointNotReachedError(what, run.id), response)
+        policy = client.policy_of(run.endpoint)
+        await _failed_attempt(client.engine, claim, policy, EndpointNotReachedError(what, run.id), response)
     except FencedError:
         logger.info("a later pass owns the run; this one ends [run=%s]", run.id)
 

@@ -19,7 +19,13 @@ from .engines.base import Claim, Engine
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
+# The run's last status, and what failed it.
+Ending = tuple[RunStatus, Failure | None]
 Substitute = Callable[[Headers], RecordedResponse]
+
+# Where middleware keeps what it wraps. Some refer to the application object besides.
+_WRAPPED = ("app", "_app", "application", "wrapped")
+_MOST_MIDDLEWARE = 8
 
 
 class Holder:
@@ -41,7 +47,7 @@ class Holder:
         self.request = request
         self.claim = claim
         self.current_pass: Pass | None = None
-        self.ending: tuple[RunStatus, Failure | None] | None = None
+        self.ending: Ending | None = None
         self.substitute: Substitute | None = None
 
     def answer(self, response: RecordedResponse) -> None:
@@ -102,6 +108,9 @@ class EndpointAdapter(Protocol):
     def init_app(self, app: Any, client: Any) -> Edge:
         """Put the edge round *app* and mount the wait URL."""
 
+    def outermost(self, app: Any) -> Any:
+        """Return the callable of *app* that requests reach first: the edge, unless it was wrapped since."""
+
     def wrap(self, endpoint: Endpoint, handler: Callable[..., Any]) -> Callable[..., Any]:
         """Return the view that serves *handler* durably. Raises `ConfigurationError` if it is of the wrong colour."""
 
@@ -110,3 +119,27 @@ class EndpointAdapter(Protocol):
 
     def is_answer(self, error: Exception) -> bool:
         """Whether *error* is the framework's way to answer, such as ``abort(404)``."""
+
+
+def middleware_outside(edge: Edge, outermost: Any) -> list[str]:
+    """Name what was put round *edge*, from the outside in; only *outermost* where it hides what it wraps."""
+    if outermost is edge:
+        return []
+    return _down_to(edge, outermost, _MOST_MIDDLEWARE) or [_name_of(outermost)]
+
+
+def _down_to(edge: Edge, found: Any, depth: int) -> list[str] | None:
+    """Return the names from *found* to what wraps *edge*; None if it does not lead there."""
+    if found is edge:
+        return []
+    if found is None or depth == 0:
+        return None
+    for attribute in _WRAPPED:
+        inner = _down_to(edge, getattr(found, attribute, None), depth - 1)
+        if inner is not None:
+            return [_name_of(found), *inner]
+    return None
+
+
+def _name_of(middleware: Any) -> str:
+    return str(getattr(middleware, "__qualname__", type(middleware).__name__))

@@ -73,6 +73,10 @@ class QuartAdapter:
         )
         return edge
 
+    def outermost(self, app: Quart) -> Any:
+        """Return the callable of *app* that requests reach first: the edge, unless it was wrapped since."""
+        return app.asgi_app
+
     def wrap(self, endpoint: Endpoint, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """
         Return the view that serves *handler* durably.

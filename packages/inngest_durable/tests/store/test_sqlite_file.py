@@ -13,7 +13,7 @@ import pytest
 from inngest_durable.engines.base import Insert
 from inngest_durable.engines.embedded import checkpointer
 from inngest_durable.engines.embedded.database import Database
-from inngest_durable.engines.embedded.queries import QUERIES
+from inngest_durable.engines.embedded.queries import QUERIES, SCHEMA
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.errors import StoreError
 
@@ -126,8 +126,8 @@ def test_database_of_a_newer_version_is_refused(path: Path) -> None:
     sqlite_file(path, "PRAGMA user_version = 99")
 
     assert refusal(path) == (
-        f"{path} was written by a newer version of inngest_durable (its schema is 99, this version knows 1); "
-        "it was not changed"
+        f"{path} was written by a newer version of inngest_durable (its schema is 99, "
+        f"this version knows {SCHEMA.version}); it was not changed"
     )
 
 
@@ -180,7 +180,7 @@ def test_empty_file_becomes_a_database(tmp_path: Path) -> None:
 def test_schema_names_its_version(path: Path) -> None:
     connection, _ = Database(path, "FULL").open()
 
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA.version,)
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
     connection.close()

@@ -66,7 +66,15 @@ class Cors(Struct, frozen=True):
 
 def recorded_headers(headers: Headers) -> Headers:
     """Return the headers that belong to the response itself, names in lower case."""
-    return tuple((name.lower(), value) for name, value in headers if name.lower() not in _NOT_RECORDED)
+    return tuple([(lower, value) for name, value in headers if (lower := name.lower()) not in _NOT_RECORDED])
+
+
+def declared_length(headers: Headers) -> int | None:
+    """Return what the response's ``Content-Length`` says, of headers with names in lower case."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+    return None
 
 
 def wait_location(redirect_url: RedirectUrl | None, root_path: str, run_id: str, token: str) -> str:

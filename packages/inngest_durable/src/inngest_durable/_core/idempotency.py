@@ -24,7 +24,7 @@ def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str
         return None
     owner = f"header {request.header(b'authorization') or ''}" if scope is None else f"scope {scope}"
     digest = _digest(request.method.encode(), request.raw_path, request.query_string, request.body)
-    return Idempotency(_digest(endpoint_id.encode(), owner.encode()), key, digest)
+    return Idempotency(_digest(endpoint_id.encode(), owner.encode(errors="surrogatepass")), key, digest)
 
 
 def _digest(*parts: bytes) -> str:

@@ -1,11 +1,12 @@
 """
-The database file: create it, refuse one that is not ours, and connect to it.
+The database file: create it, refuse one that is not ours, migrate an older one, and connect to it.
 
 Must not write to a file that it refuses. Called by `store` when it opens; blocking.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import secrets
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import StoreError
-from .queries import QUERIES, SCHEMA, SCHEMA_VERSION
+from .queries import QUERIES, SCHEMA, Migration, Schema
+
+logger = logging.getLogger("inngest_durable")
 
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -32,18 +35,24 @@ class Database:
     Args:
         path: The file; created, with its folder, by `open`.
         synchronous: ``"FULL"`` survives a power loss, ``"NORMAL"`` only the death of the process.
+        schema: How a new file is made, and an older one brought up to date.
     """
 
-    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+    def __init__(self, path: Path, synchronous: Synchronous, schema: Schema = SCHEMA) -> None:
         self.path = path
         self._synchronous = synchronous
+        self._schema = schema
 
     def open(self) -> tuple[sqlite3.Connection, bytes]:
         """
         Create the file if it is not there, check it if it is; return the connection that writes, and the secret.
 
+        A file of an older version is brought to this one, as a whole or not at all. Other processes may open it at
+        the same moment; those of the older version that have it open go on with the tables they know.
+
         Raises:
-            StoreError: The file cannot be opened, is no database of this package, or is from a newer version.
+            StoreError: The file cannot be opened, is no database of this package, is from a newer version, or
+                cannot be migrated.
         """
         deadline = time.monotonic() + _OPEN_SECONDS
         while True:
@@ -53,7 +62,7 @@ class Database:
             except (OSError, sqlite3.Error) as error:
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise StoreError(f"cannot open the database {self.path}: {error}") from error
-            # Another process creates the tables, or replays the log of one that died.
+            # Another process creates or migrates the tables, or replays the log of one that died.
             time.sleep(random.uniform(0.005, 0.05))
 
     def connect(self, busy_seconds: float = 0.0) -> sqlite3.Connection:
@@ -97,8 +106,8 @@ class Database:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(f"{self.path} is on a file system that cannot hold a write-ahead log ({mode} only)")
-            if _is_empty(connection):
-                self._create_tables(connection)
+            if _is_empty(connection) or _number(connection, "user_version") < self._schema.version:
+                self._bring_up_to_date(connection)
             secret = connection.execute(QUERIES["secret"]).fetchone()
             if secret is None:
                 raise StoreError(f"{self.path} is damaged: it holds no secret")
@@ -107,17 +116,44 @@ class Database:
             raise
         return connection, bytes(secret[0])
 
-    def _create_tables(self, connection: sqlite3.Connection) -> None:
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        # Else dropping a table, to make it anew, would delete the rows that refer to it. No effect in a transaction.
+        connection.execute("PRAGMA foreign_keys = OFF")
+        # Whatever fails from here on, the connection is closed, which takes all of it back.
         connection.execute("BEGIN IMMEDIATE")
-        # Another process may have been faster.
-        if _is_empty(connection):
-            for statement in SCHEMA:
-                connection.execute(statement)
-            connection.execute(QUERIES["insert_secret"], (secrets.token_bytes(32),))
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
+        # Another process may have been faster, and even be newer.
         self._check(connection)
+        version = _number(connection, "user_version")
+        if _is_empty(connection):
+            self._create_tables(connection)
+        else:
+            for migration in self._schema.migrations:
+                if migration.version > version:
+                    self._migrate(connection, migration)
+        connection.execute(f"PRAGMA user_version = {self._schema.version}")
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if 0 < version < self._schema.version:
+            logger.info("%s was brought from schema %d to %d", self.path, version, self._schema.version)
+
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        for statement in self._schema.statements:
+            connection.execute(statement)
+        connection.execute(QUERIES["insert_secret"], (secrets.token_bytes(32),))
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+    def _migrate(self, connection: sqlite3.Connection, migration: Migration) -> None:
+        old, new = migration.version - 1, migration.version
+        what = f"cannot bring {self.path} from schema {old} to {new} by {migration.name}"
+        try:
+            for statement in migration.statements:
+                connection.execute(statement)
+            dangling = connection.execute("PRAGMA foreign_key_check").fetchone()
+        except sqlite3.Error as error:
+            raise StoreError(f"{what}: {error}; it was not changed") from error
+        if dangling is not None:
+            table, _, parent, _ = dangling
+            raise StoreError(f"{what}: rows of {table} refer to {parent} that are not there; it was not changed")
 
     def _check(self, connection: sqlite3.Connection) -> None:
         if _is_empty(connection):
@@ -125,10 +161,10 @@ class Database:
         application_id, version = _number(connection, "application_id"), _number(connection, "user_version")
         if application_id != _APPLICATION_ID:
             raise StoreError(f"{self.path} belongs to another program; it was not changed")
-        if version > SCHEMA_VERSION:
+        if version > self._schema.version:
             raise StoreError(
                 f"{self.path} was written by a newer version of inngest_durable (its schema is {version}, "
-                f"this version knows {SCHEMA_VERSION}); it was not changed"
+                f"this version knows {self._schema.version}); it was not changed"
             )
 
 

@@ -1,4 +1,4 @@
--- Everything the embedded engine remembers. One file, WAL mode, `user_version` 1.
+-- Everything the embedded engine remembers. One file, WAL mode; `user_version` is the last number in `migrations`.
 --
 --   meta      one row per setting                         secret: 32 random bytes made with the file
 --   runs      one row per accepted run                    read by ID, by due time, by owner
