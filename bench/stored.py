@@ -13,7 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from ulid import ULID
+from inngest_durable.engines.embedded.ulids import ulid_time
 
 from bench.load import LoadError, load
 from bench.servers import Server
@@ -32,7 +32,7 @@ def store_finished_runs(database: Path, number: int, folder: Path) -> None:
         # A millisecond apart and all in the past, so that the runs of the benchmark come after them as they would.
         begin = time.time() - 3600 - number / 1000
         copies = [
-            (str(ULID.from_timestamp(begin + index / 1000)), real[index % len(real)])
+            (ulid_time(begin + index / 1000) + f"{index:016d}", real[index % len(real)])
             for index in range(number - len(real))
         ]
         db.execute("BEGIN")

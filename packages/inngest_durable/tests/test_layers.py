@@ -19,7 +19,7 @@ quart | flask | testing
 client, endpoint | _asgi | _wsgi
 ending, exchange | output | _shutdown
 step | sync | engines.embedded | engines.inngest
-_pass, _context | _pass, _quiet | _calls
+_task_pass, _pass, _context | _task_pass, _quiet | _calls
 _drive | engines.base
 _core
 errors

@@ -12,7 +12,7 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -50,23 +50,16 @@ class StepCall:
         self._kwargs = kwargs
         self._timeout_seconds = timeout_seconds
 
-    async def __call__(self) -> Any:
+    def __call__(self) -> Awaitable[Any]:
         """
         Call the function once.
 
         Raises:
             StepTimeoutError: It took longer than the timeout.
         """
-        task = asyncio.current_task()
-        try:
-            if self._timeout_seconds is None:
-                return await self._attempt()
-            return await self._limited_attempt(self._timeout_seconds)
-        except asyncio.CancelledError as error:
-            if task is None or task.cancelling():
-                raise
-            # Nobody cancelled the step: something inside it was cancelled, which is its failure like any other.
-            raise RuntimeError(f"something that step {self._step_id!r} awaited was cancelled") from error
+        if self._timeout_seconds is not None:
+            return self._limited_attempt(self._timeout_seconds)
+        return self._attempt()
 
     async def _limited_attempt(self, timeout_seconds: float) -> Any:
         if (late := _late.get(self._key)) is not None:
@@ -80,9 +73,13 @@ class StepCall:
                 raise
             raise StepTimeoutError(f"step {self._step_id!r} took longer than {timeout_seconds:g} s") from error
 
-    async def _attempt(self) -> Any:
+    def _attempt(self) -> Awaitable[Any]:
         if is_coroutine_function(self._fn):
-            return await self._fn(*self._args, **self._kwargs)
+            attempt: Awaitable[Any] = self._fn(*self._args, **self._kwargs)
+            return attempt
+        return self._thread_attempt()
+
+    async def _thread_attempt(self) -> Any:
         result = await self._in_thread()
         return await result if inspect.isawaitable(result) else result
 
@@ -112,6 +109,15 @@ class StepCall:
         error = done.exception()
         how = "returned" if error is None else f"raised {type(error).__name__}: {error}"
         logger.warning("step %r %s after its timeout; that is dropped", self._step_id, how)
+
+
+def step_call(
+    step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
+) -> Callable[[], Awaitable[Any]]:
+    """Return what calls *fn* once each time it is called: one attempt of the step."""
+    if timeout_seconds is None and is_coroutine_function(fn):
+        return partial(fn, *args, **kwargs)
+    return StepCall(step, fn, args, kwargs, timeout_seconds)
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:

@@ -25,7 +25,7 @@ class Scope(Struct, frozen=True):
     Where the running code stands.
 
     Attributes:
-        task: The task (or thread) that *branch* belongs to; another one here means that a branch was started.
+        task: The task or thread that *branch* belongs to; another one here means that a branch was started.
         prefix: Prefix of *branch* when this scope was entered.
         step: The step whose function runs, if any.
     """

@@ -7,41 +7,48 @@ death of the process in a test) is never shown to the flow: it leaves at once, a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ._core.effects import Call, Effect, StepFlow
 
 
-def drive(flow: StepFlow, perform: Callable[[Effect], Any]) -> Any:
-    """Run *flow* to its end in this thread, performing each effect with *perform*."""
-    resume, argument = flow.send, None
-    while True:
-        try:
-            effect = resume(argument)
-        except StopIteration as stop:
-            return stop.value
-        resume = flow.send
-        try:
-            argument = perform(effect)
-        except Exception as error:
-            if not isinstance(effect, Call):
-                raise
-            resume, argument = flow.throw, error
+def drive(flow: StepFlow, effect: Effect, perform: Callable[[Effect], Any]) -> Any:
+    """Run *flow*, which asks for *effect* first, to its end in this thread, performing each with *perform*."""
+    try:
+        while True:
+            try:
+                value = perform(effect)
+            except Exception as error:
+                if not isinstance(effect, Call):
+                    raise
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(value)
+    except StopIteration as stop:
+        return stop.value
 
 
-async def adrive(flow: StepFlow, perform: Callable[[Effect], Awaitable[Any]]) -> Any:
-    """Run *flow* to its end on this event loop, performing each effect with *perform*."""
-    resume, argument = flow.send, None
-    while True:
-        try:
-            effect = resume(argument)
-        except StopIteration as stop:
-            return stop.value
-        resume = flow.send
-        try:
-            argument = await perform(effect)
-        except Exception as error:
-            if not isinstance(effect, Call):
-                raise
-            resume, argument = flow.throw, error
+async def adrive(flow: StepFlow, effect: Effect, perform: Callable[[Effect], Awaitable[Any]]) -> Any:
+    """Run *flow*, which asks for *effect* first, to its end in this task, performing each with *perform*."""
+    try:
+        while True:
+            try:
+                value = await perform(effect)
+            except Exception as error:
+                if not isinstance(effect, Call):
+                    raise
+                effect = flow.throw(error)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if not isinstance(effect, Call) or task is None or task.cancelling():
+                    raise
+                # Nobody cancelled the step: something that it awaited was, which is its failure like any other.
+                cancelled = RuntimeError("something that the step function awaited was cancelled")
+                cancelled.__cause__ = error
+                effect = flow.throw(cancelled)
+            else:
+                effect = flow.send(value)
+    except StopIteration as stop:
+        return stop.value

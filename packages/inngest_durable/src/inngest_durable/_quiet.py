@@ -59,7 +59,8 @@ class Quiet:
         self._executing -= 1
         if self._executing:
             return
-        self.release()
+        if self._idle:
+            self.release()
         if when_quiet is not None:
             self._start_timer(when_quiet)
 

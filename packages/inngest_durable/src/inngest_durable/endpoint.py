@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -29,12 +29,15 @@ from ._core.retry import RetryPolicy
 from ._core.run_flow import after_error, after_interrupt, before_deadline, timed_out
 from ._core.step_flow import failure_of
 from ._pass import DEADLINE, UNWRITABLE, Pass, PassKind
+from ._task_pass import TaskPass
 from .ending import log_attempt
 from .engines.base import Claim, FencedError
 from .errors import RequestTooLargeError, RunInterrupt
 from .exchange import EndpointAdapter, Holder, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
+
+PassT = TypeVar("PassT", bound=Pass)
 
 
 class EndpointOptions(Struct, frozen=True):
@@ -79,31 +82,9 @@ class Endpoint:
         Returns what the handler returned, or None when `Holder.substitute` answers in its place; raises what it
         raised when the framework is to answer.
         """
-        engine = self._engine
-        claim = holder.claim or await self._accept(holder)
-        if claim is None:
+        current = await self.open(holder, TaskPass)
+        if current is None:
             return None
-        kind: PassKind = "first" if holder.claim is None else "reentry"
-        current = Pass(claim, engine, self.policy, kind, self._client.limits)
-        holder.current_pass = current
-        engine.passes.add(current)
-        result, error = await self._run(current, handler)
-        if current.released:
-            self._answer_released(holder, current)
-            engine.spawn(self._settled(holder, current, error))
-            return None
-        if error is None and not current.interrupted:
-            self._completed(holder, current)
-            return result
-        if await self._settle_shielded(holder, current, error):
-            if current.kind == "first" and holder.substitute is None:
-                holder.answer(http.redirect(self._location(current.claim.run), current.claim.run.id))
-        elif error is not None:
-            raise error
-        return None
-
-    async def _run(self, current: Pass, handler: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
-        """Run the handler and wait for its steps; return what it returned, and what it raised."""
         result, error = None, None
         try:
             try:
@@ -117,7 +98,38 @@ class Endpoint:
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self._engine.spawn(self._abandon(current))
             raise
-        return result, error
+        if error is None and not current.interrupted:
+            self.completed(holder, current)
+            return result
+        await self.close(holder, current, error)
+        return None
+
+    async def open(self, holder: Holder, pass_type: type[PassT]) -> PassT | None:
+        """Begin a pass of the request that *holder* carries; None when it is answered without one."""
+        claim = holder.claim or await self._accept(holder)
+        if claim is None:
+            return None
+        kind: PassKind = "first" if holder.claim is None else "reentry"
+        current = pass_type(claim, self._engine, self.policy, kind, self._client.limits)
+        holder.current_pass = current
+        self._engine.passes.add(current)
+        return current
+
+    async def close(self, holder: Holder, current: Pass, error: BaseException | None) -> None:
+        """
+        Settle a pass whose handler was interrupted, or raised *error*.
+
+        Returns when the run waits or the pass is let go, and the holder has its answer; raises *error* when the
+        framework is to answer.
+        """
+        if current.released:
+            self._answer_released(holder, current)
+            self._engine.spawn(self._settled(holder, current, error))
+        elif await self._settle_shielded(holder, current, error):
+            if current.kind == "first" and holder.substitute is None:
+                holder.answer(http.redirect(self._location(current.claim.run), current.claim.run.id))
+        elif error is not None:
+            raise error
 
     async def _settle_shielded(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
         settling = self._engine.spawn(self._settle(holder, current, error))
@@ -196,7 +208,8 @@ class Endpoint:
         redirect_url, root_path = self._adapter.async_redirect_url, run.request.root_path
         return http.wait_location(redirect_url, root_path, run.id, self._engine.token(run.id))
 
-    def _completed(self, holder: Holder, current: Pass) -> None:
+    def completed(self, holder: Holder, current: Pass) -> None:
+        """Note that the handler has returned its answer: the run ends when the framework has sent it."""
         for key in current.journal.unvisited():
             logger.warning(
                 "the handler returned without visiting step %r, which this run has recorded: "

@@ -13,11 +13,13 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from . import _context
-from ._calls import StepCall
+from ._calls import step_call
 from ._core import codec, duration
 from ._core.options import StepOptions
 from ._core.step_flow import run_step
 from ._core.step_flow import sleep_until as sleep_until_flow
+from ._task_pass import TaskPass
+from .errors import StepUsageError
 
 __all__ = ["idempotency_key", "run", "sleep", "sleep_until"]
 
@@ -54,13 +56,11 @@ def run(step_id: str | StepOptions, fn: Callable[..., Any], /, *args: Any, **kwa
         StepError: *fn* failed on every attempt, or raised `NonRetriableError`. ``__cause__`` is set on the first run.
         StepUsageError: Called outside an endpoint or inside another step, or a replay reached another step's memo.
     """
-    options = StepOptions.of(step_id)
-    scope = _context.handler_scope(options.id)
-    current = scope.current_pass
-    step, branch = current.start(scope, options.id, partial(codec.fingerprint, fn, args, kwargs))
-    flow = run_step(current.journal, step, options.policy or current.policy, codec.result_codec(fn))
-    call = StepCall(step, fn, args, kwargs, options.timeout_seconds)
-    return current.perform(step, branch, flow, call)
+    step_id, policy, timeout_seconds = StepOptions.parts(step_id)
+    scope, current = _here(step_id)
+    step, branch = current.start(scope, step_id, partial(codec.fingerprint, fn, args, kwargs))
+    flow = run_step(current.journal, step, policy or current.policy, codec.result_codec(fn))
+    return current.perform(step, branch, flow, step_call(step, fn, args, kwargs, timeout_seconds))
 
 
 def sleep(step_id: str, pause: duration.Duration) -> Coroutine[Any, Any, None]:
@@ -95,12 +95,24 @@ def sleep_until(step_id: str, moment: datetime) -> Coroutine[Any, Any, None]:
 
 
 def _sleep(step_id: str, wake_at: Callable[[float], float], text: str) -> Coroutine[Any, Any, None]:
-    step_id = StepOptions.of(step_id).id
-    scope = _context.handler_scope(step_id)
-    current = scope.current_pass
+    step_id, _, _ = StepOptions.parts(step_id)
+    scope, current = _here(step_id)
     step, branch = current.start(scope, step_id, lambda: f"sleep({text})")
     flow = sleep_until_flow(current.journal, step, wake_at(current.clock.now()))
     return current.perform(step, branch, flow, _no_function)
+
+
+def _here(step_id: str) -> tuple[_context.Scope, TaskPass]:
+    scope = _context.handler_scope(step_id)
+    current = scope.current_pass
+    if not isinstance(current, TaskPass):
+        raise StepUsageError(
+            f"step {step_id!r} is of inngest_durable.step, which is for `async def` handlers: in a `def` handler write "
+            "`from inngest_durable.sync import step`",
+            current.claim.run.id,
+            step_id,
+        )
+    return scope, current
 
 
 async def _no_function() -> None:

@@ -17,7 +17,8 @@ from inngest_durable import RetryPolicy, RunInterrupt
 from inngest_durable._core.model import Finish, Memo, Park, RecordedRequest, RecordedResponse, Run, RunStatus
 from inngest_durable._core.run_flow import after_error, after_interrupt
 from inngest_durable._core.step_flow import failure_of
-from inngest_durable._pass import Pass, PassKind
+from inngest_durable._pass import PassKind
+from inngest_durable._task_pass import TaskPass
 from inngest_durable.engines.base import Clock, FencedError, TimerHandle
 from inngest_durable.testing import Crash, CrashPoint
 
@@ -108,7 +109,7 @@ class Process:
         self.death = death or Death()
         self.policy = policy
         self.clock: Clock = _DyingClock(clock or LoopClock(), self.death)
-        self.current: Pass | None = None
+        self.current: TaskPass | None = None
         self.parks: list[Park] = []
         self.wakes: list[float] = []
         self.values: list[Any] = []
@@ -160,7 +161,7 @@ class Process:
 
     async def _run(self, claim: DiskClaim, handler: Handler, kind: PassKind) -> None:
         """Do what an endpoint does, without a framework round it."""
-        self.current = current = Pass(claim, self, self.policy, kind)
+        self.current = current = TaskPass(claim, self, self.policy, kind)
         error: BaseException | None = None
         value = None
         try:
@@ -175,7 +176,7 @@ class Process:
         self.values.append(value if error is None else error)
         await self._settle(claim, current, value, error)
 
-    async def _settle(self, claim: DiskClaim, current: Pass, value: Any, error: BaseException | None) -> None:
+    async def _settle(self, claim: DiskClaim, current: TaskPass, value: Any, error: BaseException | None) -> None:
         now = self.clock.now()
         if current.interrupted or isinstance(error, RunInterrupt):
             await self._park(current, claim, after_interrupt(claim.run, current.how_interrupted(error), now))
@@ -191,13 +192,13 @@ class Process:
             else:
                 await claim.finish(Finish(following, None, failure_of(error)))
 
-    async def _abandon(self, current: Pass) -> None:
+    async def _abandon(self, current: TaskPass) -> None:
         await current.idle()
         claim = current.claim
         assert isinstance(claim, DiskClaim)
         await self._park(current, claim, Park(self.clock.now(), claim.run.attempt, claim.run.quiet_seconds))
 
-    async def _park(self, current: Pass, claim: DiskClaim, park: Park) -> None:
+    async def _park(self, current: TaskPass, claim: DiskClaim, park: Park) -> None:
         try:
             await claim.park(park)
         except FencedError:

@@ -170,7 +170,11 @@ class Replay:
             case Do() | Nap() | Caught():
                 yield
                 try:
-                    return drive(self._flow(node, branch), self.crash.wrap(partial(self._perform, node)))
+                    flow = self._flow(node, branch)
+                    effect = next(flow)
+                    return drive(flow, effect, self.crash.wrap(partial(self._perform, node)))
+                except StopIteration as memoized:
+                    return memoized.value
                 except StepError as error:
                     return error.name
 
@@ -190,7 +194,11 @@ class Replay:
                 return await asyncio.sleep(self._latency(label))
             case Do() | Nap() | Caught():
                 try:
-                    return await adrive(self._flow(node, branch), self.crash.awrap(partial(self._aperform, node)))
+                    flow = self._flow(node, branch)
+                    effect = next(flow)
+                    return await adrive(flow, effect, self.crash.awrap(partial(self._aperform, node)))
+                except StopIteration as memoized:
+                    return memoized.value
                 except StepError as error:
                     return error.name
 
@@ -208,7 +216,6 @@ class Replay:
                 return self.outside.call(node.label, fails, {memo.result for memo in self.memos.values()})
             case Save(memo):
                 self.memos[memo.key] = memo
-                self.journal.record(memo)
             case Wait(memo):
                 self.seconds = max(self.seconds, memo.wake_at or 0.0)
         return None

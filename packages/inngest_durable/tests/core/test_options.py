@@ -9,22 +9,16 @@ import pytest
 from inngest_durable import RetryPolicy, StepOptions
 
 
-def test_options_of_a_name_are_the_name_alone() -> None:
-    """A step without options takes the endpoint's retries and has no timeout."""
-    options = StepOptions.of("pay")
-
-    assert options == StepOptions("pay")
-    assert options.policy is None
-    assert options.timeout_seconds is None
+def test_step_with_a_name_alone_has_no_settings_of_its_own() -> None:
+    """It takes the endpoint's retries, and has no timeout."""
+    assert StepOptions.parts("pay") == ("pay", None, None)
 
 
-def test_options_of_options_are_themselves() -> None:
+def test_step_with_options_has_those() -> None:
     """Both forms of the first argument of a step."""
     options = StepOptions("pay", retries=2, timeout="1m")
 
-    assert StepOptions.of(options) is options
-    assert options.policy == RetryPolicy(max_retries=2)
-    assert options.timeout_seconds == 60.0
+    assert StepOptions.parts(options) == ("pay", RetryPolicy(max_retries=2), 60.0)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +40,7 @@ def test_options_refuse_what_means_nothing(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", 7, None])
-def test_options_of_no_name_are_refused(wrong: Any) -> None:
+def test_step_without_a_name_is_refused(wrong: Any) -> None:
     """A step has a name."""
     with pytest.raises(ValueError, match="non-empty text"):
-        StepOptions.of(wrong)
+        StepOptions.parts(wrong)

@@ -176,7 +176,8 @@ def test_numbered_step_keeps_its_fingerprint_in_every_memo() -> None:
     flow.send(None)
     flow.send(None)
     last = saved(flow.throw(OSError()))
-    sleeping = saved(sleep_until(journal, step, NOW).send(None))
+    empty = Journal("run", (), now=lambda: NOW, jitter=lambda: 0.5)
+    sleeping = saved(sleep_until(empty, step, NOW).send(None))
 
     assert [memo.fingerprint for memo in (first, last, sleeping)] == ["shop.pay"] * 3
     assert [memo.key for memo in (first, last, sleeping)] == ["pay:1"] * 3

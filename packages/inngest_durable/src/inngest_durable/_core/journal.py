@@ -60,13 +60,15 @@ class Journal:
         now: Tells the current time in seconds since the epoch.
         jitter: Gives a random share in [0, 1) for the next pause.
         limits: How much the run may hold.
+
+    Attributes:
+        progressed: Whether this pass has recorded anything.
     """
 
     def __init__(
         self,
         run_id: str,
         memos: Iterable[Memo],
-        *,
         now: Callable[[], float],
         jitter: Callable[[], float],
         limits: Limits | None = None,
@@ -74,11 +76,13 @@ class Journal:
         self.run_id = run_id
         self.now = now
         self.jitter = jitter
+        self.progressed = False
         self._limits = limits or _DEFAULT_LIMITS
         self._memos = {memo.key: memo for memo in memos}
-        self._size = sum(map(_size, self._memos.values()))
+        self._size = 0
         self._keys_of: dict[str, list[str]] = {}
         for memo in self._memos.values():
+            self._size += _size(memo)
             if memo.fingerprint:
                 self._keys_of.setdefault(memo.fingerprint, []).append(memo.key)
         self._given: set[str] = set()
@@ -111,6 +115,10 @@ class Journal:
         return StepIdentity(self.run_id, key, step_id, fingerprint)
 
     def _next_free(self, base: str) -> str:
+        if base not in self._used and base not in self._given:
+            self._used[base] = 1
+            self._given.add(base)
+            return base
         number = self._used.get(base, 0)
         key = f"{base}:{number}" if number else base
         # A literal ID such as "pay:1" may stand where the second "pay" would go.
@@ -166,6 +174,8 @@ class Journal:
             LimitExceededError: The result, or all results of the run together, are too large.
         """
         limits = self._limits
+        if len(result) <= limits.step_result and self._size + len(result) <= limits.run_state:
+            return
         if len(result) > limits.step_result:
             text = exceeded("step_result", len(result), limits.step_result)
             raise LimitExceededError(text, step.run_id, step.key)
@@ -177,9 +187,11 @@ class Journal:
 
     def record(self, memo: Memo) -> None:
         """Remember *memo*, which is durable now."""
-        before = self._memos.get(memo.key)
-        self._size += _size(memo) - (0 if before is None else _size(before))
+        if (before := self._memos.get(memo.key)) is not None:
+            self._size -= _size(before)
+        self._size += _size(memo)
         self._memos[memo.key] = memo
+        self.progressed = True
 
     def unvisited(self) -> list[str]:
         """Return the keys of memos that this pass did not reach: the handler changed while its run was under way."""
@@ -198,8 +210,9 @@ def _is_numbered(key: str, base: str) -> bool:
 
 
 def _size(memo: Memo) -> int:
-    failure = memo.failure
-    return len(memo.result or b"") + (len(failure.message) + len(failure.traceback) if failure is not None else 0)
+    if memo.failure is None:
+        return 0 if memo.result is None else len(memo.result)
+    return len(memo.failure.message) + len(memo.failure.traceback)
 
 
 _DEFAULT_LIMITS = Limits()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from msgspec import Struct
 
 from .duration import Duration, seconds
@@ -36,23 +34,15 @@ class StepOptions(Struct, frozen=True):
         if self.timeout is not None:
             seconds(self.timeout)
 
-    @classmethod
-    def of(cls, step_id: str | StepOptions) -> StepOptions:
-        """Return *step_id* as options."""
-        return step_id if isinstance(step_id, StepOptions) else _plain(step_id)
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        """The time one attempt may take, if it is limited."""
-        return None if self.timeout is None else seconds(self.timeout)
-
-    @property
-    def policy(self) -> RetryPolicy | None:
-        """The step's own retry policy, if it has one."""
-        return retry_policy(self.retries)
+    @staticmethod
+    def parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
+        """Return the name of a step, its own retry policy, and the seconds an attempt may take, where it has them."""
+        if isinstance(step_id, str) and step_id:
+            return step_id, None, None
+        return _parts(step_id)
 
 
-@functools.lru_cache(maxsize=1024)
-def _plain(step_id: str) -> StepOptions:
-    """Return the options of a step that has a name only; an application has few of those."""
-    return StepOptions(step_id)
+def _parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
+    options = step_id if isinstance(step_id, StepOptions) else StepOptions(step_id)
+    timeout_seconds = None if options.timeout is None else seconds(options.timeout)
+    return options.id, retry_policy(options.retries), timeout_seconds

@@ -38,14 +38,18 @@ def run_step(journal: Journal, step: StepIdentity, policy: RetryPolicy, codec: R
             decision = policy.decide(error, attempt, now=journal.now(), jitter=journal.jitter())
             if isinstance(decision, GiveUp):
                 yield Save(memo := _failed(step, error, attempt))
+                journal.record(memo)
                 raise _step_error(step, memo) from error
             yield Save(memo := _retrying(step, error, attempt, journal.now() + decision.after_seconds))
+            journal.record(memo)
             yield Wait(memo)
         else:
-            # Durable before visible: the handler goes on only when the driver has resumed this.
-            yield Save(
-                Memo(step.key, step.id, StepOp.RUN, StepState.COMPLETED, attempt, result, None, None, step.fingerprint)
+            memo = Memo(
+                step.key, step.id, StepOp.RUN, StepState.COMPLETED, attempt, result, None, None, step.fingerprint
             )
+            # Durable before visible: the handler goes on only when the driver has resumed this.
+            yield Save(memo)
+            journal.record(memo)
             return value
     raise AssertionError("count() ended")  # pragma: no cover
 
@@ -58,8 +62,11 @@ def sleep_until(journal: Journal, step: StepIdentity, wake_at: float) -> StepFlo
     if memo is None:
         memo = Memo(step.key, step.id, StepOp.SLEEP, StepState.WAITING, wake_at=wake_at, fingerprint=step.fingerprint)
         yield Save(memo)
+        journal.record(memo)
     yield Wait(memo)
-    yield Save(Memo(step.key, step.id, StepOp.SLEEP, StepState.COMPLETED, 1, b"null", None, None, step.fingerprint))
+    slept = Memo(step.key, step.id, StepOp.SLEEP, StepState.COMPLETED, 1, b"null", None, None, step.fingerprint)
+    yield Save(slept)
+    journal.record(slept)
     return None
 
 

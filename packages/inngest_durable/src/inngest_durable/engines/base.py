@@ -46,13 +46,15 @@ class Claim(Protocol):
         run: The run as it was when the pass began.
         memos: Its journal at that time.
         accepted: Whether the run's row is on disk, or on its way in an earlier write.
-        on_disk: Whether the run's row is on disk.
     """
 
     run: Run
     memos: Sequence[Memo]
     accepted: bool
-    on_disk: bool
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the run's row is on disk."""
 
     def accept(self) -> Awaitable[None]:
         """
@@ -62,7 +64,7 @@ class Claim(Protocol):
         """
 
     def accept_soon(self) -> None:
-        """Write the run's row in the next few milliseconds, unless a checkpoint takes it along first."""
+        """Write the run's row in the next few milliseconds, in the commit of its first checkpoint or before it."""
 
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*; resolves when it is durable. Raises `FencedError`."""

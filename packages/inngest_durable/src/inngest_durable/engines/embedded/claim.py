@@ -15,6 +15,9 @@ class ClaimOwner(Protocol):
 
     clock: Clock
 
+    def accept_later(self, claim: EmbeddedClaim) -> None:
+        """Call `EmbeddedClaim.write_row` in a few milliseconds."""
+
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
 
@@ -28,31 +31,51 @@ class EmbeddedClaim:
     def __init__(self, engine: ClaimOwner, store: Store, run: Run, memos: Sequence[Memo], accepted: bool) -> None:
         self.run = run
         self.memos = memos
-        self.accepted = self.on_disk = accepted
+        self.accepted = accepted
+        # Resolves when the run's row is on disk; the row itself, while it waits to go with the first checkpoint.
+        self._inserted: asyncio.Future[None] | None = None
+        self._row: Insert | None = None
         self._engine = engine
         self._store = store
         self._first = not accepted
         self._recovered = run.recoveries > 0
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the run's row is on disk."""
+        inserted = self._inserted
+        if inserted is None:
+            return self.accepted and self._row is None
+        return inserted.done() and not inserted.cancelled() and inserted.exception() is None
+
     def accept(self) -> Awaitable[None]:
         """Write the run's row; resolves when it is durable. Raises `FencedError` if its idempotency key is taken."""
         self.accepted = True
-        return self._first_write(self._store.write(Insert(self.run)))
+        self._inserted = self._store.write(Insert(self.run))
+        return self._inserted
 
     def accept_soon(self) -> None:
-        """Write the run's row in the next few milliseconds, unless a checkpoint takes it along first."""
+        """Write the run's row in the next few milliseconds, in the commit of its first checkpoint or before it."""
         if not self.accepted:
             self.accepted = True
-            self._first_write(self._store.write(Insert(self.run), lazy=True))
+            self._row = Insert(self.run)
+            self._engine.accept_later(self)
+
+    def write_row(self) -> None:
+        """Write the run's row, if no checkpoint has taken it along."""
+        if self._row is not None:
+            self._write()
 
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*; resolves when it is durable. Raises `FencedError`."""
+        self.accept_soon()
         progress = self._recovered and memo.is_final
-        return self._store.write(*self._row(), SaveMemo(self.run.id, self.run.epoch, memo, progress))
+        return self._write(SaveMemo(self.run.id, self.run.epoch, memo, progress))
 
     async def park(self, park: Park) -> None:
         """Let the run wait; resolves when that is durable. Raises `FencedError`."""
-        await self._store.write(*self._row(), ParkRun(self.run.id, self.run.epoch, park))
+        self.accept_soon()
+        await self._write(ParkRun(self.run.id, self.run.epoch, park))
         self._engine.note_parked(park.wake_at)
 
     async def wake(self, quiet_seconds: float) -> None:
@@ -70,20 +93,15 @@ class EmbeddedClaim:
 
         On the first pass nobody waits for it, so it does not start a commit of its own.
         """
+        self.accept_soon()
         end = FinishRun(self.run.id, self.run.epoch, finish, self._engine.clock.now())
-        done = self._store.write(*self._row(), end, lazy=self._first)
+        done = self._write(end, lazy=self._first)
         done.add_done_callback(lambda _: self._engine.tell_ended(self.run.id))
         return done
 
-    def _first_write(self, write: asyncio.Future[None]) -> asyncio.Future[None]:
-        write.add_done_callback(self._written)
-        return write
-
-    def _written(self, write: asyncio.Future[None]) -> None:
-        self.on_disk = not write.cancelled() and write.exception() is None
-
-    def _row(self) -> tuple[Write, ...]:
-        if self.accepted:
-            return ()
-        self.accepted = True
-        return (Insert(self.run),)
+    def _write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
+        if self._row is None:
+            return self._store.write(*writes, lazy=lazy)
+        row, self._row = self._row, None
+        self._inserted = self._store.write(row, *writes, lazy=lazy)
+        return self._inserted

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ulid import ULID
-
 from ..._core.duration import Duration, seconds
 from ..._core.model import Idempotency, Park, RecordedRequest, Run
 from ..._core.run_flow import timed_out
@@ -37,6 +35,7 @@ from .recovery import Recovery
 from .retention import Retention
 from .scheduler import Scheduler
 from .store import SqliteStore
+from .ulids import new_ulid
 from .worker import WorkerLock
 
 logger = logging.getLogger("inngest_durable")
@@ -46,6 +45,8 @@ T = TypeVar("T")
 DEFAULT_PATH = ".inngest/durable.db"
 # A run whose re-entry broke in the engine itself is tried again after this pause.
 BROKEN_REENTRY_SECONDS = 5.0
+# How long a new run's row waits to be written together with the first checkpoint.
+ACCEPT_SECONDS = 0.005
 
 # Stores of the parent process, in a forked child.
 _inherited: list[Store | None] = []
@@ -98,6 +99,7 @@ class EmbeddedEngine:
         self._background: set[asyncio.Task[Any]] = set()
         self._endings: Endings | None = None
         self._draining: asyncio.Future[None] | None = None
+        self._unwritten: list[EmbeddedClaim] = []
 
     @property
     def path(self) -> Path:
@@ -126,7 +128,7 @@ class EmbeddedEngine:
             opening.open()
             self._store = opening
         store = self._store
-        self._worker_id = str(ULID())
+        self._worker_id = new_ulid()
         if isinstance(store, SqliteStore):
             self._lock = WorkerLock(store.path, self._worker_id)
             self._lock.acquire()
@@ -184,6 +186,7 @@ class EmbeddedEngine:
         if self._store is None:
             return
         await self.drain()
+        self._write_rows()
         if not self.passes:
             # Not awaited: on a full disk the close gives it up, and the next worker finds this one dead.
             self._store.write(DropWorker(self._worker_id))
@@ -205,6 +208,7 @@ class EmbeddedEngine:
         self._retention = None
         self._lock = self._scheduler = self._recovery = self._endings = self._draining = None
         self._background = set()
+        self._unwritten = []
 
     def begin(
         self,
@@ -216,7 +220,7 @@ class EmbeddedEngine:
         """Begin a run for a client's request. Nothing is written before its first step."""
         now = self.clock.now()
         run = Run(
-            str(ULID()),
+            new_ulid(),
             self.app_id,
             endpoint,
             request,
@@ -283,6 +287,17 @@ class EmbeddedEngine:
         if self.failing is not None:
             # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
             self.passes.let_go("the database cannot be written")
+
+    def accept_later(self, claim: EmbeddedClaim) -> None:
+        """Write the row of a new run in a few milliseconds: a quick first step takes it along before."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_later(ACCEPT_SECONDS, self._write_rows)
+        self._unwritten.append(claim)
+
+    def _write_rows(self) -> None:
+        claims, self._unwritten = self._unwritten, []
+        for claim in claims:
+            claim.write_row()
 
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ulid import ULID
-
 from ...errors import StoreError
 from ..base import Clock, PruneRuns, Store
+from .ulids import ulid_time
 
 logger = logging.getLogger("inngest_durable")
 
@@ -56,7 +55,7 @@ class Retention:
         if ended_before < 0:
             return 0
         # A run that ended before this moment was created before it, too: its ID is smaller than one made then.
-        created_before = str(ULID.from_timestamp(ended_before))[:10]
+        created_before = ulid_time(ended_before)
         deleted, after = 0, ""
         while True:
             window = self._store.ended_runs(after, created_before, WINDOW)

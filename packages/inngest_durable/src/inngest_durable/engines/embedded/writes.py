@@ -59,7 +59,7 @@ def _insert(cursor: Cursor, write: Insert) -> int:
         _INSERT_RUN,
         (
             run.id,
-            run.status.value,
+            run.status._value_,
             run.epoch,
             run.owner,
             run.attempt,
@@ -87,13 +87,13 @@ def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
         (
             memo.key,
             memo.id,
-            memo.op.value,
-            memo.state.value,
+            memo.op._value_,
+            memo.state._value_,
             next(_sequence),
             memo.attempt,
             -1 if memo.wake_at is None else memo.wake_at,
             memo.fingerprint,
-            failure_text(memo.failure),
+            "" if memo.failure is None else failure_text(memo.failure),
             result,
             write.run_id,
             write.epoch,
@@ -132,7 +132,7 @@ def _finish(cursor: Cursor, write: FinishRun) -> int:
     response = None if finish.response is None else packed(finish.response)
     cursor.execute(
         _FINISH_RUN,
-        (finish.status.value, write.ended_at, failure_text(finish.failure), response, write.run_id, write.epoch),
+        (finish.status._value_, write.ended_at, failure_text(finish.failure), response, write.run_id, write.epoch),
     )
     return cursor.rowcount * (_ROW + len(response or b""))
 

@@ -1,0 +1,265 @@
+"""
+One pass on asyncio: performs the effects of its steps, parks them, and leaves the handler when nothing can go on.
+
+Each step runs in a task of its own, so that cancelling the handler never kills a step half-way: it is checkpointed,
+then the pass ends. A step that must wait parks. While another step of the run executes, the pass stays alive and a
+parked step whose time comes is resumed in place. When the pass is *quiet* and something is parked, it is interrupted:
+every parked step raises `RunInterrupt`, the handler unwinds, and its outcome is discarded, whatever it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from . import _context
+from ._core.effects import Call, Effect, Save, StepFlow, Wait
+from ._core.journal import Branch, StepIdentity
+from ._core.limits import Limits
+from ._core.model import Memo
+from ._core.retry import RetryPolicy
+from ._core.run_flow import Interrupted, longer_quiet, may_wake
+from ._drive import adrive
+from ._pass import DEADLINE, FENCED, PARKED, Background, Pass, PassKind
+from ._quiet import Quiet, Turns
+from .engines.base import Claim, FencedError
+from .errors import RunInterrupt
+
+# Loop turns in which what awaited a parked step may ask for its next one; such a refusal says nothing of a branch.
+UNWINDING_TURNS = 64
+
+
+class TaskPass(Pass):
+    """One execution of an ``async def`` handler; see `Pass`. Created in the handler's task."""
+
+    _returned = _cancelled = False
+    _unwinding = _refused = _told_refused = _parked_run = False
+
+    def __init__(
+        self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
+    ) -> None:
+        super().__init__(claim, engine, policy, kind, limits)
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = asyncio.current_task(self._loop)
+        self._quiet = Quiet(self._loop, claim.run.quiet_seconds)
+        self._parked: dict[asyncio.Future[None], tuple[Memo, Branch]] = {}
+        # The result of each step that executes, and the task that makes it.
+        self._steps: dict[asyncio.Future[Any], asyncio.Task[None]] = {}
+        self._cut: set[Branch] = set()
+
+    # Called by the endpoint.
+
+    async def run(self, handler: Callable[[], Awaitable[Any]]) -> Any:
+        """
+        Run *handler* to its end; steps that still execute then are left to `idle`, parked ones are dropped.
+
+        Returns or raises what the handler did. The outcome counts only if `interrupted` is empty.
+        """
+        token = _context.scope.set(_context.Scope(self, self._root, self._task))
+        ends_at = self.claim.run.deadline
+        deadline = None if ends_at is None else self.clock.call_at(ends_at, partial(self.let_go, DEADLINE))
+        try:
+            return await handler()
+        except asyncio.CancelledError as error:
+            if self._cancelled and self._task is not None:
+                self._task.uncancel()
+                raise RunInterrupt(self.interrupted) from None
+            if self._task is None or self._task.cancelling():
+                self.interrupt("the client went away")
+                raise
+            # Nobody cancelled the handler: it awaited something that was. That is its failure like any other.
+            raise RuntimeError("something that the handler awaited was cancelled") from error
+        finally:
+            _context.scope.reset(token)
+            self._returned = True
+            if deadline is not None:
+                deadline.cancel()
+            if not self.interrupted:
+                self.over = True
+                if self._parked:
+                    self._release_parked("the handler has returned")
+
+    async def idle(self) -> None:
+        """Wait until no step of this pass executes."""
+        await self._quiet.idle()
+
+    async def idle_or_released(self) -> None:
+        """Wait until no step of this pass executes, or until it is let go."""
+        if self._steps and not self.released:
+            await self._quiet.idle(once=True)
+
+    def interrupt(self, reason: str) -> None:
+        """Leave the handler: parked steps raise, later ones are refused, executing ones end and are checkpointed."""
+        if self.interrupted or self.over:
+            return
+        self.interrupted = reason
+        self._unwinding = True
+        Turns(self._loop, UNWINDING_TURNS, self._unwound)
+        self._release_parked(reason)
+
+    def let_go(self, reason: str) -> None:
+        """
+        Leave the handler at once: without waiting for steps in flight, or for what else it awaits.
+
+        The steps go on in the background; what they return is checkpointed if it still can be.
+        """
+        self.interrupt(reason)
+        if self.released:
+            return
+        self.released = True
+        # A handler that has returned, and waits for its steps, is interrupted by this too.
+        self.interrupted = self.interrupted or reason
+        for result in self._steps:
+            if not result.done():
+                result.set_exception(RunInterrupt(reason))
+        self._quiet.release()
+        Turns(self._loop, UNWINDING_TURNS, self._cancel_handler)
+
+    def _cancel_handler(self) -> None:
+        if not self._returned and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+
+    def _interrupt_parked(self) -> None:
+        self.interrupt(PARKED)
+
+    def how_interrupted(self, error: BaseException | None) -> Interrupted:
+        """Tell what the next pass must know; *error* is what left the handler."""
+        told = super().how_interrupted(error)
+        self._told_refused = self._refused
+        return Interrupted(told.wake_times, self._refused, told.progressed, told.group_unwound)
+
+    def parked_run(self) -> None:
+        """Note that the run waits now: from here on a refused branch makes it due at once."""
+        self._parked_run = True
+        if self._refused and not self._told_refused:
+            # It asked while the run was put to wait.
+            self._wake_run()
+
+    # Called by the step functions.
+
+    async def perform(
+        self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Drive one step in a task of its own; return its result, or raise its error or `RunInterrupt`."""
+        if self.interrupted or self.over:
+            flow.close()
+            self._refuse(branch)
+        loop, quiet = self._loop, self._quiet
+        try:
+            effect = next(flow)
+        except StopIteration as memoized:
+            quiet.asked()
+            return memoized.value
+        except Exception:
+            quiet.asked()
+            raise
+        if asyncio.current_task(loop) is not self._task:
+            quiet.has_branches = True
+        if not self.claim.accepted:
+            self.claim.accept_soon()
+        quiet.begin()
+        result: asyncio.Future[Any] = loop.create_future()
+        # The task takes a copy of the context: in it, the step's function runs.
+        token = _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
+        self._steps[result] = loop.create_task(self._drive(flow, effect, partial(self._perform, branch, call), result))
+        _context.scope.reset(token)
+        return await result
+
+    async def _drive(
+        self, flow: StepFlow, effect: Effect, perform: Callable[[Effect], Awaitable[Any]], result: asyncio.Future[Any]
+    ) -> None:
+        try:
+            value = await adrive(flow, effect, perform)
+        except asyncio.CancelledError:
+            # The loop closes: the step is not finished, so nothing of this attempt is recorded.
+            result.cancel()
+            raise
+        except FencedError:
+            self.interrupt(FENCED)
+            _fail(result, RunInterrupt(FENCED))
+        except BaseException as error:
+            _fail(result, error)
+        else:
+            if not result.done():
+                result.set_result(value)
+        finally:
+            del self._steps[result]
+            self._quiet.end(self._interrupt_parked if self._parked else None)
+
+    def _perform(self, branch: Branch, call: Callable[[], Awaitable[Any]], effect: Effect) -> Awaitable[Any]:
+        match effect:
+            case Call():
+                return call()
+            case Save():
+                return self._save(effect.memo)
+            case Wait():
+                return self._park(effect.memo, branch)
+
+    async def _park(self, memo: Memo, branch: Branch) -> None:
+        wake_at = memo.wake_at or 0.0
+        if self.over or self.interrupted:
+            self._wake_times.append(wake_at)
+            self._raise_interrupt()
+        if wake_at <= self.clock.now():
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        timer = self.clock.call_at(wake_at, partial(_resume, future))
+        self._parked[future] = memo, branch
+        self._quiet.end(self._interrupt_parked if self._parked else None)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            self._parked.pop(future, None)
+            self._quiet.begin()
+        if self.over or self.interrupted:
+            # Its time came in the moment in which the pass ended: the next pass goes on with it.
+            self._wake_times.append(wake_at)
+            self._raise_interrupt()
+
+    def _release_parked(self, reason: str) -> None:
+        for future, (memo, branch) in self._parked.items():
+            self._wake_times.append(memo.wake_at or 0.0)
+            self._cut.update(branch.ancestry())
+            if not future.done():
+                future.set_exception(RunInterrupt(reason))
+
+    def _refuse(self, branch: Branch) -> None:
+        # A branch that waited for a parked step asks again because it was cut off; any other was between two steps.
+        if self.interrupted == PARKED and (branch not in self._cut or not self._unwinding):
+            self._refused = True
+            if self._parked_run:
+                self._wake_run()
+        self._raise_interrupt()
+
+    def _wake_run(self) -> None:
+        quiet = self.claim.run.quiet_seconds
+        if self._parked_run and may_wake(quiet, self.journal.progressed):
+            self._parked_run = False
+            self._spawn(self._wake(longer_quiet(quiet)))
+
+    async def _wake(self, quiet_seconds: float) -> None:
+        await self.claim.wake(quiet_seconds)
+
+    def _unwound(self) -> None:
+        self._unwinding = False
+
+    def _current_task(self) -> object:
+        return asyncio.current_task(self._loop)
+
+
+def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
+    if result.done():
+        return
+    result.set_exception(error)
+    if isinstance(error, RunInterrupt):
+        # Whoever awaits it sees it; an orphaned branch need not.
+        result.exception()
+
+
+def _resume(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
