@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inngest_durable._core.model import Memo, RecordedRequest, Run, StepOp, StepState
-from inngest_durable.engines.base import SaveMemo
+from inngest_durable.engines.records import SaveMemo
 
 APP = "trips"
 

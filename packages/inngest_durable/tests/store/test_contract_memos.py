@@ -12,14 +12,8 @@ from inngest_durable._core.model import (
     StepOp,
     StepState,
 )
-from inngest_durable.engines.base import (
-    ClaimRun,
-    FencedError,
-    Insert,
-    ParkRun,
-    SaveMemo,
-    Store,
-)
+from inngest_durable.engines.base import FencedError, Store
+from inngest_durable.engines.records import ClaimRun, Insert, ParkRun, SaveMemo
 from msgspec.structs import replace
 
 from packages.inngest_durable.tests.store.samples import OTHER_WORKER, Samples

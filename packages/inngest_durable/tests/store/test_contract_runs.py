@@ -11,18 +11,16 @@ from inngest_durable._core.model import (
     RecordedResponse,
     RunStatus,
 )
-from inngest_durable.engines.base import (
+from inngest_durable.engines.base import DueRun, FencedError, Store
+from inngest_durable.engines.records import (
     AddWorker,
     ClaimRun,
     DropWorker,
-    DueRun,
-    FencedError,
     FinishRun,
     Insert,
     ParkRun,
     RecoverRun,
     SaveMemo,
-    Store,
     WakeRun,
     Write,
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable.engines.base import Insert
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.records import Insert
 from inngest_durable.testing import MemoryStore
 
 from packages.inngest_durable.tests.store.conftest import commit_in_thread

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from inngest_durable import EmbeddedEngine
 from inngest_durable._core.model import Finish, Park, Run, RunStatus
-from inngest_durable.engines.base import Claim, FinishRun, Insert, ParkRun, Store, Write
+from inngest_durable.engines.base import Claim, Store
 from inngest_durable.engines.embedded import retention
 from inngest_durable.engines.embedded.retention import BATCH, Retention
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.records import FinishRun, Insert, ParkRun, Write
 from inngest_durable.testing import MemoryStore, VirtualClock
 from ulid import ULID
 

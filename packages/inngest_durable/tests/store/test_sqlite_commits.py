@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from inngest_durable._core.model import Failure, StepState
-from inngest_durable.engines.base import FencedError, Insert, SaveMemo
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.embedded import pace, writer
 from inngest_durable.engines.embedded import store as store_module
 from inngest_durable.engines.embedded.batch import Commit, Group, commit
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.records import Insert, SaveMemo
 from inngest_durable.errors import StoreError
 
 from packages.inngest_durable.tests.store.samples import Samples, stored_keys

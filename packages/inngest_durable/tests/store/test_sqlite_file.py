@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable.engines.base import Insert
 from inngest_durable.engines.embedded import checkpointer
 from inngest_durable.engines.embedded.database import Database
 from inngest_durable.engines.embedded.queries import QUERIES, SCHEMA
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.records import Insert
 from inngest_durable.errors import StoreError
 
 from packages.inngest_durable.tests.store.samples import Samples

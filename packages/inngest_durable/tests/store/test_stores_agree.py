@@ -22,19 +22,9 @@ from inngest_durable._core.model import (
     StepOp,
     StepState,
 )
-from inngest_durable.engines.base import (
-    ClaimRun,
-    FencedError,
-    FinishRun,
-    Insert,
-    ParkRun,
-    RecoverRun,
-    SaveMemo,
-    Store,
-    WakeRun,
-    Write,
-)
+from inngest_durable.engines.base import FencedError, Store
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.records import ClaimRun, FinishRun, Insert, ParkRun, RecoverRun, SaveMemo, WakeRun, Write
 from inngest_durable.errors import StoreError
 from inngest_durable.testing import MemoryStore
 

@@ -7,8 +7,8 @@ import sys
 import time
 
 from inngest_durable._core.model import Finish, Memo, RecordedRequest, Run, RunStatus, StepOp, StepState
-from inngest_durable.engines.base import FinishRun, Insert, SaveMemo
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.records import FinishRun, Insert, SaveMemo
 
 REQUEST = RecordedRequest("GET", "http", "", "/", b"/", b"", (), None, None, "1.1", b"")
 

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from .._core.model import Memo, Run, RunStatus
-from ..engines.base import (
+from ..engines.base import DueRun, FencedError
+from ..engines.records import (
     AddWorker,
     ClaimRun,
     DropWorker,
-    DueRun,
-    FencedError,
     FinishRun,
     Insert,
     ParkRun,

@@ -24,7 +24,8 @@ from sqlite3 import (
 from msgspec import Struct
 
 from ...errors import StoreError
-from ..base import FencedError, Write
+from ..base import FencedError
+from ..records import Write
 from .writes import EXECUTE
 
 Group = tuple["asyncio.Future[None]", tuple[Write, ...]]

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from ..._core.model import Finish, Memo, Park, Run
-from ..base import Clock, FencedError, FinishRun, Insert, ParkRun, SaveMemo, Store, WakeRun, Write
+from ..base import Clock, FencedError, Store
+from ..records import FinishRun, Insert, ParkRun, SaveMemo, WakeRun, Write
 
 
 class ClaimOwner(Protocol):

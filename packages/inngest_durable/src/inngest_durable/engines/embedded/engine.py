@@ -17,17 +17,9 @@ from ..._core.duration import Duration, seconds
 from ..._core.model import Idempotency, Park, RecordedRequest, Run
 from ..._core.run_flow import timed_out
 from ...errors import ConfigurationError
-from ..base import (
-    AddWorker,
-    Clock,
-    DropWorker,
-    DueRun,
-    FencedError,
-    Host,
-    PassSet,
-    Store,
-)
-from ..base import ClaimRun as ClaimWrite
+from ..base import Clock, DueRun, FencedError, Host, PassSet, Store
+from ..records import AddWorker, DropWorker
+from ..records import ClaimRun as ClaimWrite
 from .claim import EmbeddedClaim
 from .clock import SystemClock
 from .endings import Endings

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from ..._core.run_flow import SUSPECT_DEATHS, killed_its_workers
 from ...errors import StoreError
-from ..base import Clock, DropWorker, DueRun, FencedError, FinishRun, RecoverRun, Store
+from ..base import Clock, DueRun, FencedError, Store
+from ..records import DropWorker, FinishRun, RecoverRun
 from .worker import WorkerLock
 
 logger = logging.getLogger("inngest_durable")

@@ -10,7 +10,8 @@ import asyncio
 import logging
 
 from ...errors import StoreError
-from ..base import Clock, PruneRuns, Store
+from ..base import Clock, Store
+from ..records import PruneRuns
 from .ulids import ulid_time
 
 logger = logging.getLogger("inngest_durable")

@@ -3,6 +3,10 @@
 --   meta      one row per setting                         secret: 32 random bytes made with the file
 --   runs      one row per accepted run                    read by ID, by due time, by owner
 --     steps   one row per step of a run: its memo         read all together, by run
+--     waits   one row per step that waits for an event,   looked up by what arrives, not by run
+--             a signal or another run
+--   run_events  one row per thing that happened in a run  what live views show
+--   events    one row per event sent                      kept so that one counts once, and for late waits
 --   workers   one row per process that runs an engine     alive while it holds <db>.workers/<id>.lock
 --
 -- IDs of runs and workers are ULIDs: they grow with time, so inserts stay at the right edge of each index.
@@ -70,3 +74,45 @@ CREATE TABLE workers (
     host        TEXT NOT NULL,
     started_at  REAL NOT NULL
 ) WITHOUT ROWID;
+
+-- An event with an ID that was there in the last 24 hours is the same event.
+CREATE TABLE events (
+    seq          INTEGER PRIMARY KEY,
+    id           TEXT NOT NULL,
+    app_id       TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    data         TEXT NOT NULL,
+    ts           REAL NOT NULL,
+    received_at  REAL NOT NULL
+);
+CREATE UNIQUE INDEX events_once ON events (app_id, id);
+CREATE INDEX events_named ON events (app_id, name, received_at);
+CREATE INDEX events_received ON events (received_at);
+
+-- `path` and `value` are one field that the event has to have, empty where any will do; `spec` is the rest of the
+-- match. A wait that is resolved while its run executes stays until the run is parked, which makes it due at once.
+CREATE TABLE waits (
+    run_id    TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    key       TEXT NOT NULL,
+    app_id    TEXT NOT NULL,
+    kind      TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    path      TEXT NOT NULL,
+    value     TEXT NOT NULL,
+    spec      TEXT NOT NULL,
+    resolved  INTEGER NOT NULL,
+    PRIMARY KEY (run_id, key)
+) WITHOUT ROWID;
+CREATE INDEX waits_for ON waits (app_id, kind, name, path, value, run_id, key) WHERE resolved = 0;
+CREATE UNIQUE INDEX waits_signal ON waits (app_id, name) WHERE kind = 'signal' AND resolved = 0;
+CREATE INDEX waits_resolved ON waits (run_id, key) WHERE resolved = 1;
+
+-- Numbers grow in the order of commits: a stream that was cut off goes on after the last it has seen.
+CREATE TABLE run_events (
+    id      INTEGER PRIMARY KEY,
+    run_id  TEXT NOT NULL,
+    at      REAL NOT NULL,
+    kind    TEXT NOT NULL,
+    data    TEXT NOT NULL
+);
+CREATE INDEX run_events_of ON run_events (run_id, id);

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..._core.model import Memo, Run
 from ...errors import StoreError
-from ..base import DueRun, Write
+from ..base import DueRun
+from ..records import Write
 from .checkpointer import Checkpointer
 from .database import Database, Synchronous
 from .queries import QUERIES

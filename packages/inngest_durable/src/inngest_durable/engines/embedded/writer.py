@@ -18,7 +18,7 @@ from collections import deque
 from queue import SimpleQueue
 
 from ...errors import StoreError
-from ..base import Write
+from ..records import Write
 from .batch import Commit, Group, commit, resolve
 from .checkpointer import Checkpointer
 from .database import is_busy

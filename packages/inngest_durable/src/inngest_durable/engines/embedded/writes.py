@@ -13,7 +13,7 @@ from sqlite3 import Cursor
 from typing import Any
 
 from ..._core.model import Idempotency
-from ..base import (
+from ..records import (
     AddWorker,
     ClaimRun,
     DropWorker,
