@@ -1,15 +1,15 @@
 """
 Trip Booker: a Quart app whose bookings survive retries, crashes and restarts.
 
-Read `booking` first, then `package` and `orders`: they are the whole business. Everything else plays the outside world
-or shows the result.
+Read `booking` first, then `package`, `saga`, `approval`, `countdown` and `orders`: they are the whole business.
+Everything else plays the outside world or shows the result.
 """
 
 from __future__ import annotations
 
 from quart import Quart
 
-from trip_booker import booking, chaos, errors, orders, package, third_party, views
+from trip_booker import booking, chaos, countdown, errors, orders, package, saga, third_party, views
 from trip_booker.client import inngest
 
 __all__ = ["create_app"]
@@ -27,7 +27,7 @@ def create_app() -> Quart:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it; answers read in order
     errors.install(app)
     chaos.install(app)
-    for blueprint in (booking.blueprint, package.blueprint, orders.blueprint, views.blueprint):
-        app.register_blueprint(blueprint)
+    for module in (booking, package, saga, countdown, orders, views):
+        app.register_blueprint(module.blueprint)
     inngest.init_app(app)
     return app

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from trip_booker.errors import InvalidRequestError
 from trip_booker.ids import read_id
+from trip_booker.trips import Trip, read_booking
 
 
 class Package(TypedDict):
@@ -43,6 +44,50 @@ def read_order(body: object) -> tuple[str, dict[str, Any]]:
     if not isinstance(data, dict):
         raise InvalidRequestError("data", "data is missing, or is not a JSON object")
     return user_id, data
+
+
+def read_hold(body: object) -> tuple[str, Trip, int]:
+    """
+    Return the booking ID, the trip to hold a seat of, and for how many seconds.
+
+    Raises:
+        InvalidRequestError: A field is missing or makes no sense; names the first such field.
+    """
+    fields = _fields(body)
+    booking_id, wanted = read_booking(fields)
+    return booking_id, wanted, _whole_number(fields, "holdSeconds", default=20, largest=24 * 3600)
+
+
+def read_trip(body: object, *, default_budget: int) -> tuple[str, Trip, int]:
+    """
+    Return the booking ID, the trip, and the price in whole dollars up to which nobody has to approve it.
+
+    Raises:
+        InvalidRequestError: A field is missing or makes no sense; names the first such field.
+    """
+    fields = _fields(body)
+    booking_id, wanted = read_booking(fields)
+    return booking_id, wanted, _whole_number(fields, "budget", default=default_budget, largest=100_000)
+
+
+def read_decision(body: object) -> bool:
+    """
+    Return whether the trip is approved.
+
+    Raises:
+        InvalidRequestError: ``approved`` is missing, or neither true nor false.
+    """
+    approved = _fields(body).get("approved")
+    if not isinstance(approved, bool):
+        raise InvalidRequestError("approved", "approved is missing, or neither true nor false")
+    return approved
+
+
+def _whole_number(fields: dict[str, Any], field: str, *, default: int, largest: int) -> int:
+    number = fields.get(field, default)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= largest:
+        raise InvalidRequestError(field, f"{field} {number!r} is not a whole number from 0 to {largest}")
+    return number
 
 
 def _fields(body: object) -> dict[str, Any]:

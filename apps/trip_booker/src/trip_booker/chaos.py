@@ -41,6 +41,27 @@ STEPS = {
         "cancel-hotel": ("hotels", "cancel"),
         "cancel-car": ("cars", "cancel"),
     },
+    "saga": {
+        "book-flight": ("airline", "book"),
+        "book-hotel": ("hotels", "book"),
+        "book-car": ("cars", "book"),
+        "process-payment": ("payments", "charge"),
+        "cancel-flight": ("airline", "cancel"),
+        "cancel-hotel": ("hotels", "cancel"),
+        "cancel-car": ("cars", "cancel"),
+    },
+    "countdown": {
+        "search-availability": ("airline", "search"),
+        "reserve-flight": ("airline", "reserve"),
+        "release-seat": ("airline", "release"),
+    },
+    "approval": {
+        "search-availability": ("airline", "search"),
+        "reserve-flight": ("airline", "reserve"),
+        "process-payment": ("payments", "charge"),
+        "confirm-booking": ("airline", "confirm"),
+        "release-seat": ("airline", "release"),
+    },
     "orders": {
         "enrich-data": ("accounts", "find"),
         "process": ("processing", "process"),

@@ -1,4 +1,4 @@
-"""The trip a caller asks for: read from the query of a request, and refused with a clear error if it makes no sense."""
+"""The trip a caller asks for: read from the query or body of a request, and refused if it makes no sense."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Trip(TypedDict):
     date: str | None
 
 
-def read_booking(query: Mapping[str, str]) -> tuple[str, Trip]:
+def read_booking(query: Mapping[str, object]) -> tuple[str, Trip]:
     """
-    Return the booking ID and the trip that *query* asks for.
+    Return the booking ID and the trip that *query*, or the object in a JSON body, asks for.
 
-    Only the query decides, never the clock: a request is read again each time its run is resumed.
+    Only that decides, never the clock: a request is read again each time its run is resumed.
 
     Raises:
-        InvalidRequestError: A parameter is missing or makes no sense; names the first such parameter.
+        InvalidRequestError: A parameter is missing or makes no sense; names the first such one.
     """
     booking_id = read_id("bookingId", query.get("bookingId"))
     origin = _airport(query, "origin", default="NYC")
@@ -51,22 +51,22 @@ def read_booking(query: Mapping[str, str]) -> tuple[str, Trip]:
     return booking_id, Trip(origin=origin, destination=destination, date=_date(query))
 
 
-def _airport(query: Mapping[str, str], field: str, *, default: str) -> str:
-    code = query.get(field, default).upper()
+def _airport(query: Mapping[str, object], field: str, *, default: str) -> str:
+    code = str(query.get(field, default)).upper()
     if code not in AIRPORTS:
         raise InvalidRequestError(field, f"{field} {code!r} is not an airport we serve: {', '.join(AIRPORTS)}")
     return code
 
 
-def _date(query: Mapping[str, str]) -> str | None:
+def _date(query: Mapping[str, object]) -> str | None:
     text = query.get("date")
     if text is None:
         return None
     try:
         # fromisoformat also reads 20261224 and 2026-W52-4; one spelling is enough for an API.
-        valid = date.fromisoformat(text).isoformat() == text
+        valid = isinstance(text, str) and date.fromisoformat(text).isoformat() == text
     except ValueError:
         valid = False
-    if not valid:
+    if not isinstance(text, str) or not valid:
         raise InvalidRequestError("date", f"date {text!r} is not a day of the form YYYY-MM-DD")
     return text
