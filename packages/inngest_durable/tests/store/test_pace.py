@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inngest_durable.engines.embedded.pace import Pace
 
-QUICK, SLOW = 0.0001, 0.005
+QUICK, SLOW = 0.0001, 0.02
 # What a thread measures that had to wait for the interpreter lock.
 WAITED = 0.004
 
@@ -73,6 +73,6 @@ def test_disk_that_is_quick_for_the_thread_only_is_tried_ever_more_seldom() -> N
             pace.committed_in_thread(QUICK)
         else:
             tries += 1
-            pace.committed_on_loop(0.02)
+            pace.committed_on_loop(0.08)
 
     assert tries < 30

@@ -17,7 +17,7 @@ from inngest_durable._core.model import Failure, StepState
 from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.embedded import pace, writer
 from inngest_durable.engines.embedded import store as store_module
-from inngest_durable.engines.embedded.batch import Commit, Group, commit
+from inngest_durable.engines.embedded.batch import Commit, Group, Rows, sync, write_rows
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import Insert, SaveMemo
 from inngest_durable.errors import StoreError
@@ -29,13 +29,19 @@ from packages.inngest_durable.tests.store.samples import Samples, stored_keys
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """Size of each batch that was committed, and the thread that did it."""
     seen: list[tuple[int, str]] = []
+    written: list[int] = []
 
-    def recording(connection: sqlite3.Connection, batch: list[Group]) -> Commit:
-        done = commit(connection, batch)
-        seen.append((len(batch), threading.current_thread().name))
+    def counting(connection: sqlite3.Connection, batch: list[Group], *options: Any) -> Rows:
+        written.append(len(batch))
+        return write_rows(connection, batch, *options)
+
+    def recording(connection: sqlite3.Connection, rows: Rows) -> Commit:
+        done = sync(connection, rows)
+        seen.append((written.pop(), threading.current_thread().name))
         return done
 
-    monkeypatch.setattr(writer, "commit", recording)
+    monkeypatch.setattr(writer, "write_rows", counting)
+    monkeypatch.setattr(writer, "sync", recording)
     return seen
 
 

@@ -50,6 +50,19 @@ class Commit(Struct, frozen=True):
     size: int
 
 
+class Rows(Struct, frozen=True):
+    """
+    A batch whose rows are written, and not yet committed.
+
+    Attributes:
+        failures: As in `Commit`.
+        size: As in `Commit`.
+    """
+
+    failures: dict[int, Exception]
+    size: int
+
+
 class _RefusedError(Exception):
     """A group holds a row that SQLite does not take. *index* is its place in the batch."""
 
@@ -65,19 +78,47 @@ def commit(connection: Connection, batch: Sequence[Group]) -> Commit:
     Raises:
         Exception: Nothing was written: the database is busy, the disk is full, an I/O error. Try again.
     """
+    return sync(connection, write_rows(connection, batch))
+
+
+def write_rows(connection: Connection, batch: Sequence[Group]) -> Rows:
+    """
+    Write the rows of *batch* in a transaction that is left open. A group that cannot be written fails alone.
+
+    Raises:
+        Exception: Nothing was written, and no transaction is open: the database is busy or damaged. Try again.
+    """
     refused: dict[int, Exception] = {}
     while True:
         try:
             return _transaction(connection.cursor(), batch, refused)
-        except _RefusedError as error:
-            # SQLite has undone the bad row only; what the group wrote before it goes too. Rare, so it may be slow.
-            refused[error.index] = StoreError(f"a write was refused by the database: {error.__cause__}")
-        finally:
+        except BaseException as error:
             if connection.in_transaction:
                 connection.rollback()
+            if not isinstance(error, _RefusedError):
+                raise
+            # SQLite has undone the bad row only; what the group wrote before it goes too. Rare, so it may be slow.
+            refused[error.index] = StoreError(f"a write was refused by the database: {error.__cause__}")
 
 
-def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exception]) -> Commit:
+def sync(connection: Connection, rows: Rows) -> Commit:
+    """
+    Commit the transaction that `write_rows` has left open: the part that waits for the disk.
+
+    Raises:
+        Exception: Nothing was written, and no transaction is open: the disk is full, an I/O error. Try again.
+    """
+    started = time.perf_counter()
+    try:
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+    return Commit(rows.failures, time.perf_counter() - started, rows.size)
+
+
+def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exception]) -> Rows:
     failures = refused.copy()
     size = _TRANSACTION
     cursor.execute("BEGIN IMMEDIATE")
@@ -95,9 +136,7 @@ def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exce
             if _blames_row(error):
                 raise _RefusedError(index) from error
             raise
-    started = time.perf_counter()
-    cursor.execute("COMMIT")
-    return Commit(failures, time.perf_counter() - started, size)
+    return Rows(failures, size)
 
 
 def _fenced(write: Write) -> FencedError:

@@ -1,8 +1,9 @@
 """
 Where to commit: on the loop, or in the writer's thread. Pure arithmetic on measured times.
 
-A hand-over costs about 30 us, so on a disk that syncs faster than `_SLOW_SECONDS` the loop commits by itself. On a
-slower one it would stand still meanwhile.
+On a disk that syncs faster than `_SLOW_SECONDS` the loop commits by itself: a hand-over to the thread and back waits
+twice for the interpreter lock, which takes a busy loop milliseconds. On a slower disk the loop would stand still for
+longer than that.
 
 Going to the thread is easy to decide: the loop's own average says so. The way back is not, because a thread that
 committed has to wait for the interpreter lock, up to 5 ms, so a busy loop makes every disk look slow. Hence the
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 from collections import deque
 
-_SLOW_SECONDS = 0.0005
-# One slow commit among quick ones is no reason to leave the loop, unless it took 8 ms.
+_SLOW_SECONDS = 0.002
+# One slow commit among quick ones is no reason to leave the loop, unless it took 32 ms.
 _WEIGHT = 1 / 16
 # Commits in the thread before the loop is tried again, and how far doubling takes it.
 _STAY, _LONGEST_STAY = 16, 1024

@@ -1,8 +1,9 @@
 """
 The group-commit writer: collects what is written within a few loop turns and commits it in one transaction.
 
-A batch is committed on the loop, or in one daemon thread when the disk is slow, or the database busy or failing; at
-most one batch at a time, so the order of writes is the order of commits. Owned by `store`, one per opening.
+Rows are written on the loop; the commit, which waits for the disk, is made there too, or in one daemon thread when the
+disk is slow. The thread also takes a whole batch while the database is busy or failing. At most one batch is under way
+at a time, so the order of writes is the order of commits. Owned by `store`, one per opening.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from queue import SimpleQueue
 
 from ...errors import StoreError
 from ..records import Write
-from .batch import Commit, Group, commit, resolve
+from .batch import Commit, Group, Rows, commit, resolve, sync, write_rows
 from .checkpointer import Checkpointer
 from .database import is_busy
 from .pace import Pace
@@ -65,7 +66,7 @@ class Writer:
         self._data_version = 0
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._handed: SimpleQueue[list[Group] | None] = SimpleQueue()
+        self._handed: SimpleQueue[tuple[list[Group], Rows | None] | None] = SimpleQueue()
         self._returned: deque[tuple[list[Group], Commit | None]] = deque()
 
     def write(self, writes: tuple[Write, ...], lazy: bool = False) -> asyncio.Future[None]:
@@ -145,11 +146,16 @@ class Writer:
         if self._closed:
             return
         batch, self._queue = self._queue[:_MOST_GROUPS], self._queue[_MOST_GROUPS:]
-        if self._pace.threaded or not self._checkpointer.clear.is_set():
+        if not self._checkpointer.clear.is_set():
             self._hand_over(batch)
             return
         try:
-            done = commit(self._connection, batch)
+            # Always here, on a slow disk too: in the thread, each row would wait for the interpreter lock.
+            rows = write_rows(self._connection, batch)
+            if self._pace.threaded:
+                self._hand_over(batch, rows)
+                return
+            done = sync(self._connection, rows)
         except Exception as error:
             # Whatever it is, the batch is kept: the thread tries until it is written.
             logger.debug("a commit on the loop failed: %s", error)
@@ -165,12 +171,12 @@ class Writer:
         if self._queue and self._loop is not None:
             self._schedule(self._loop)
 
-    def _hand_over(self, batch: list[Group]) -> None:
+    def _hand_over(self, batch: list[Group], rows: Rows | None = None) -> None:
         self._with_thread = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="inngest-writer", daemon=True)
             self._thread.start()
-        self._handed.put(batch)
+        self._handed.put((batch, rows))
 
     def _land(self) -> None:
         """Take back a batch from the thread. On the loop."""
@@ -192,22 +198,31 @@ class Writer:
 
     def _work(self) -> None:
         """Life of the thread: commit one batch after the other, each until it is on disk."""
-        while (batch := self._handed.get()) is not None:
-            self._returned.append((batch, self._persist(batch)))
+        while (handed := self._handed.get()) is not None:
+            batch, rows = handed
+            self._returned.append((batch, self._persist(batch, rows)))
             loop = self._loop
             if loop is not None:
                 # A loop that was closed meanwhile: the next one, or `close`, takes the batch back.
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(self._land)
 
-    def _persist(self, batch: list[Group]) -> Commit | None:
-        """Commit *batch*, however long it takes; None if the store is closed before that."""
+    def _persist(self, batch: list[Group], rows: Rows | None) -> Commit | None:
+        """
+        Commit *batch*, however long it takes; None if the store is closed before that.
+
+        Its *rows* may have been written on the loop; if their transaction fails, they are written here again.
+        """
         trouble = Trouble()
         while True:
-            self._checkpointer.clear.wait()
             try:
-                done = commit(self._connection, batch)
+                if rows is not None:
+                    done = sync(self._connection, rows)
+                else:
+                    self._checkpointer.clear.wait()
+                    done = commit(self._connection, batch)
             except Exception as error:
+                rows = None
                 pause = trouble.pause(error)
                 self.failing = trouble.reason
                 if self._stopping.wait(pause):
