@@ -14,8 +14,9 @@ nox.options.reuse_venv = "yes"
 # Not uv: it takes a folder for unchanged while its pyproject.toml is, so demo and e2e would run yesterday's code.
 nox.options.default_venv_backend = "virtualenv"
 
-SDK = "./packages/inngest_durable[quart]"
+SDK = "./packages/inngest_durable[quart,flask]"
 TRIP_BOOKER = "./apps/trip_booker"
+BUN_EQUIVALENT = "./apps/bun_equivalent"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -32,6 +33,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def bun_equivalent(session: nox.Session) -> None:
+    """Run the reference's `Bun.serve` example, in Flask, on http://127.0.0.1:3000 (PORT changes that)."""
+    session.install("-q", SDK, BUN_EQUIVALENT)
+    session.run("python", "-m", "bun_equivalent")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format; `ruff format .` and `ruff check --fix .` repair what they can."""
     session.install("-q", *group("lint"))
@@ -42,14 +50,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types strictly, tests and tooling included."""
-    session.install("-q", *group("types"), "-e", SDK, "-e", TRIP_BOOKER)
+    session.install("-q", *group("types"), "-e", SDK, "-e", TRIP_BOOKER, "-e", BUN_EQUIVALENT)
     session.run("mypy", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test the SDK, the apps and the README: `nox -s tests -- -k retry` runs a part."""
-    session.install("-q", *group("test"), "-e", SDK, "-e", TRIP_BOOKER)
+    session.install("-q", *group("test"), "-e", SDK, "-e", TRIP_BOOKER, "-e", BUN_EQUIVALENT)
     session.run("pytest", *session.posargs)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.load import LoadError, Round, find_wrk, load, measure
-from bench.servers import Server
+from bench.servers import THREADS, Serve, Server, gunicorn, uvicorn
 from bench.stored import store_finished_runs
 
 STEPS = 3
@@ -62,33 +62,58 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def compare(connections: int, options: argparse.Namespace, folder: Path, wrk: str | None) -> list[Series]:
-    """Load all systems in turns at one concurrency, each from a database as it was at the start."""
+@dataclass(frozen=True, slots=True)
+class System:
+    """An app to measure: its name in the table, and what `Server` needs to know."""
+
+    name: str
+    app: str
+    database: Path | None = None
+    serve: Serve = uvicorn
+
+
+def on_quart(connections: int, options: argparse.Namespace, folder: Path) -> list[System]:
+    """Return the plain app and the durable ones, each with a database as it was at the start."""
+    systems = [
+        System("plain", "plain_app"),
+        System("durable", "durable_app", folder / f"empty-{connections}.db"),
+    ]
+    if options.stored:
+        database = folder / f"stored-{connections}.db"
+        shutil.copyfile(folder / "stored.db", database)
+        systems.append(System(f"durable, {options.stored:,} runs stored", "durable_app", database))
+    return systems
+
+
+def on_flask(folder: Path) -> list[System]:
+    """Return the same two in Flask."""
+    return [
+        System("Flask plain", "plain_app", serve=gunicorn),
+        System("Flask durable", "durable_app", folder / "flask.db", serve=gunicorn),
+    ]
+
+
+def compare(
+    connections: int, systems: Sequence[System], options: argparse.Namespace, folder: Path, wrk: str | None
+) -> list[Series]:
+    """Load all *systems* in turns at one concurrency."""
     with ExitStack() as stack:
-        systems: list[tuple[Series, Server]] = []
+        served: list[tuple[Series, Server]] = []
+        for system in systems:
+            server = Server(system.app, database=system.database, folder=folder, serve=system.serve)
+            served.append((Series(system.name, connections), stack.enter_context(server)))
 
-        def add(name: str, app: str, database: Path | None) -> None:
-            server = stack.enter_context(Server(app, database=database, folder=folder))
-            systems.append((Series(name, connections), server))
-
-        add("plain", "plain_app", None)
-        add("durable", "durable_app", folder / f"empty-{connections}.db")
-        if options.stored:
-            database = folder / f"stored-{connections}.db"
-            shutil.copyfile(folder / "stored.db", database)
-            add(f"durable, {options.stored:,} runs stored", "durable_app", database)
-
-        for series, server in systems:
+        for series, server in served:
             warm_up = asyncio.run(load(server.url, connections, 1))
             if warm_up.errors:
                 raise LoadError(f"{series.name}: {warm_up.errors} of {warm_up.requests} answers were not 200")
         for number in range(options.rounds):
-            turn = number % len(systems)
-            for series, server in systems[turn:] + systems[:turn]:
+            turn = number % len(served)
+            for series, server in served[turn:] + served[:turn]:
                 series.rounds.append(
                     measure(server.url, connections=connections, seconds=options.seconds, wrk=wrk, folder=folder)
                 )
-        return [series for series, _ in systems]
+        return [series for series, _ in served]
 
 
 def report(all_series: Sequence[Sequence[Series]]) -> None:
@@ -130,8 +155,8 @@ def main() -> int:
     """Measure and report; the exit status is 1 if a request failed, since the figures then mean nothing."""
     options = parse(sys.argv[1:])
     wrk = find_wrk()
-    systems = 3 if options.stored else 2
-    seconds = len(options.concurrency) * systems * (options.rounds * options.seconds + 2)
+    systems = len(options.concurrency) * (3 if options.stored else 2) + 2
+    seconds = systems * (options.rounds * options.seconds + 2)
     print(f"Load by {wrk or 'a Python client, so all figures are lower than with wrk (install wrk to compare)'}.")
     print(f"Rounds: {options.rounds} of {options.seconds} s, in turns; medians. About {seconds} s in all.", flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -139,7 +164,11 @@ def main() -> int:
         print(f"One SQLite commit takes {commit_microseconds(folder):.0f} microseconds here.", flush=True)
         if options.stored:
             store_finished_runs(folder / "stored.db", options.stored, folder)
-        all_series = [compare(connections, options, folder, wrk) for connections in options.concurrency]
+        all_series = [
+            compare(connections, on_quart(connections, options, folder), options, folder, wrk)
+            for connections in options.concurrency
+        ]
+        all_series.append(compare(THREADS, on_flask(folder), options, folder, wrk))
     report(all_series)
     errors = sum(measured.errors for group in all_series for series in group for measured in series.rounds)
     if errors:

@@ -1,9 +1,10 @@
-"""The servers under load: uvicorn with uvloop and httptools, one process each, on the loopback interface."""
+"""The servers under load, one process each, on the loopback interface: uvicorn for Quart, gunicorn for Flask."""
 
 from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -15,18 +16,46 @@ from e2e.processes import Process, free_port
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Server:
-    """One app of `bench.app` in a server process, from `with` to its end."""
+THREADS = 32
 
-    def __init__(self, app: str, *, database: Path | None, folder: Path) -> None:
+# Makes the command that serves an app on a port.
+Serve = Callable[[str, int], list[str]]
+
+
+def uvicorn(app: str, port: int) -> list[str]:
+    """Return the command that serves an app of `bench.app`."""
+    return [
+        *(sys.executable, "-m", "uvicorn", f"bench.app:{app}"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--loop", "uvloop", "--http", "httptools"),
+        *("--log-level", "warning", "--no-access-log"),
+    ]
+
+
+def gunicorn(app: str, port: int) -> list[str]:
+    """Return the command that serves an app of `bench.flask_app`, with a thread for each of 32 connections."""
+    return [
+        *(sys.executable, "-m", "gunicorn", f"bench.flask_app:{app}"),
+        *("--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", str(THREADS)),
+        *("--log-level", "warning"),
+    ]
+
+
+class Server:
+    """
+    One app in a server process, from `with` to its end.
+
+    Args:
+        app: Its name in the module that *serve* serves.
+        serve: The server.
+        database: Where its runs are, if it has any.
+        folder: Where to keep its log.
+    """
+
+    def __init__(self, app: str, *, database: Path | None, folder: Path, serve: Serve = uvicorn) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/booking"
-        command = [
-            *(sys.executable, "-m", "uvicorn", f"bench.app:{app}"),
-            *("--host", "127.0.0.1", "--port", str(port)),
-            *("--loop", "uvloop", "--http", "httptools"),
-            *("--log-level", "warning", "--no-access-log"),
-        ]
+        command = serve(app, port)
         env = {"INNGEST_DURABLE_DB": str(database)} if database else {}
         self._process = Process(command, env=env, cwd=ROOT, log=folder / f"{app}-{port}.log")
 

@@ -10,12 +10,15 @@ from types import ModuleType
 
 import inngest_durable
 import pytest
-from inngest_durable import errors, step
+from inngest_durable import errors, step, sync
 
 NAMES = [
     "ConfigurationError",
     "EmbeddedEngine",
     "EndpointNotReachedError",
+    "Event",
+    "EventError",
+    "FetchResponse",
     "Inngest",
     "InngestError",
     "LimitExceededError",
@@ -23,11 +26,15 @@ NAMES = [
     "NestedStepError",
     "NonRetriableError",
     "OutsideEndpointError",
+    "progress",
     "ReplayMismatchError",
     "RequestTooLargeError",
     "RetryAfterError",
     "RetryPolicy",
     "RunInterrupt",
+    "RunNotFoundError",
+    "Signal",
+    "SignalTakenError",
     "step",
     "StepError",
     "StepOptions",
@@ -36,7 +43,18 @@ NAMES = [
     "StepValueError",
     "StoreError",
 ]
-STEP_NAMES = ["idempotency_key", "run", "sleep", "sleep_until"]
+STEP_NAMES = [
+    "fetch",
+    "idempotency_key",
+    "invoke",
+    "run",
+    "send_event",
+    "send_signal",
+    "sleep",
+    "sleep_until",
+    "wait_for_event",
+    "wait_for_signal",
+]
 
 
 @pytest.mark.parametrize(("module", "names"), [(inngest_durable, NAMES), (step, STEP_NAMES)], ids=["package", "step"])
@@ -88,3 +106,20 @@ def test_adapter_has_its_own_import_path() -> None:
     """One path for each optional dependency."""
     assert hasattr(importlib.import_module("inngest_durable.quart"), "endpoint_adapter")
     assert not hasattr(inngest_durable, "endpoint_adapter")
+
+
+def test_steps_of_both_colours_have_the_same_names() -> None:
+    """A handler moves from Quart to Flask by another import, and without its awaits."""
+    assert sync.step.__all__ == step.__all__
+    assert sync.__all__ == ["group", "step"]
+
+
+def test_adapters_have_the_same_names_in_the_same_order() -> None:
+    """Who knows one knows the other."""
+    quart, flask = (importlib.import_module(f"inngest_durable.{name}") for name in ("quart", "flask"))
+
+    def names_of(adapter: type) -> list[str]:
+        return [name for name in vars(adapter) if not name.startswith("_")]
+
+    assert [name.replace("Quart", "Flask") for name in quart.__all__] == flask.__all__
+    assert names_of(quart.QuartAdapter) == names_of(flask.FlaskAdapter)

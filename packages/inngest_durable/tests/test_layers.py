@@ -16,11 +16,14 @@ import pytest
 
 LAYERS = """
 quart | flask | testing
-client, endpoint | _asgi | _wsgi
-ending, exchange | output | _shutdown
+_werkzeug
+client, endpoint | client, _life | _asgi | _wsgi, _environ
+inbox, ending, exchange | output, stream | _shutdown | _recording
 step | sync | engines.embedded | engines.inngest
-_task_pass, _pass, _context | _task_pass, _quiet | _calls
-_drive | engines.base
+_event_steps, _steps | _fetch | _progress
+_task_pass | _thread_pass
+_pass, _context | _quiet | _calls | _lines | _portal
+_drive | _threads | engines.base, engines.records
 _core
 errors
 """
@@ -47,7 +50,7 @@ BANNED_IN_CORE = frozenset(
     )
 )
 BANNED_CALLS_IN_CORE = frozenset(("now", "utcnow", "today", "open", "print", "input"))
-FRAMEWORKS = {"quart": {"quart", "werkzeug"}, "flask": {"flask", "werkzeug"}}
+FRAMEWORKS = {"quart": {"quart"}, "flask": {"flask"}, "_werkzeug": {"werkzeug"}}
 
 PACKAGE = "inngest_durable"
 ROOT = Path(inngest_durable.__file__).parent
@@ -195,7 +198,8 @@ def test_fault_is_found(module: str, source: str, fault: str) -> None:
         ("_pass", "from . import _context\nfrom .engines.base import Clock\nimport asyncio"),
         ("client", "from .endpoint import Endpoint\nfrom .engines.embedded.engine import EmbeddedEngine"),
         ("engines.embedded.engine", "from .store import SqliteStore\nfrom ..base import Clock"),
-        ("quart", "import quart\nfrom werkzeug.exceptions import HTTPException\nfrom ._asgi import AsgiEdge"),
+        ("quart", "import quart\nfrom ._werkzeug import WerkzeugAdapter\nfrom ._asgi import AsgiEdge"),
+        ("_werkzeug", "from werkzeug.exceptions import HTTPException"),
     ],
 )
 def test_good_import_is_no_fault(module: str, source: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from quart import Quart
 
-from trip_booker import booking, chaos, countdown, errors, orders, package, saga, third_party, views
+from trip_booker import approval, booking, chaos, countdown, errors, orders, package, saga, third_party, views
 from trip_booker.client import inngest
 
 __all__ = ["create_app"]
@@ -27,7 +27,7 @@ def create_app() -> Quart:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it; answers read in order
     errors.install(app)
     chaos.install(app)
-    for module in (booking, package, saga, countdown, orders, views):
+    for module in (booking, package, saga, approval, countdown, orders, views):
         app.register_blueprint(module.blueprint)
     inngest.init_app(app)
     return app

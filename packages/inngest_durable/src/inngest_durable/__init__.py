@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from . import step
+from ._core.events import Event, Signal
 from ._core.limits import Limits
 from ._core.options import StepOptions
 from ._core.retry import RetryPolicy
+from ._fetch import FetchResponse
+from ._progress import progress
 from .client import Inngest
 from .engines.embedded.engine import EmbeddedEngine
 from .errors import (
     ConfigurationError,
     EndpointNotReachedError,
+    EventError,
     InngestError,
     LimitExceededError,
     NestedStepError,
@@ -20,6 +24,8 @@ from .errors import (
     RequestTooLargeError,
     RetryAfterError,
     RunInterrupt,
+    RunNotFoundError,
+    SignalTakenError,
     StepError,
     StepTimeoutError,
     StepUsageError,
@@ -31,6 +37,9 @@ __all__ = [
     "ConfigurationError",
     "EmbeddedEngine",
     "EndpointNotReachedError",
+    "Event",
+    "EventError",
+    "FetchResponse",
     "Inngest",
     "InngestError",
     "LimitExceededError",
@@ -38,11 +47,15 @@ __all__ = [
     "NestedStepError",
     "NonRetriableError",
     "OutsideEndpointError",
+    "progress",
     "ReplayMismatchError",
     "RequestTooLargeError",
     "RetryAfterError",
     "RetryPolicy",
     "RunInterrupt",
+    "RunNotFoundError",
+    "Signal",
+    "SignalTakenError",
     "step",
     "StepError",
     "StepOptions",

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 from ._core import http
-from ._core.limits import Limits, exceeded
+from ._core.limits import Limits
 from ._core.model import Headers, RecordedRequest, RecordedResponse
+from ._recording import Kept, KeptResponse
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
 from .errors import RequestTooLargeError
-from .exchange import Holder, Lifecycle
+from .exchange import HOLDER_KEY, Holder, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
 
@@ -27,8 +29,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-HOLDER_KEY = "inngest.pass"
 
 _BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
 
@@ -158,9 +158,7 @@ class _Body:
         self.holder: Holder | None = None
         self._scope = scope
         self._receive = receive
-        self._limit = limit
-        self._size = 0
-        self._chunks: list[bytes] = []
+        self._kept = Kept("request_body", limit)
         self._complete = False
         self._awaited: asyncio.Future[None] | None = None
 
@@ -168,7 +166,7 @@ class _Body:
         """Return the next message from the client."""
         message = await self._receive()
         if message["type"] == "http.request":
-            self._keep(message.get("body", b""))
+            self._kept.add(message.get("body", b""))
             if not message.get("more_body", False):
                 self._complete = True
                 if self._awaited is not None and not self._awaited.done():
@@ -177,14 +175,6 @@ class _Body:
             _interrupt(self.holder, "the client went away")
         return message
 
-    def _keep(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._size <= self._limit:
-            self._chunks.append(chunk)
-        else:
-            # Uploads to other views pass through here too: they are not to be held in memory.
-            self._chunks.clear()
-
     async def request(self) -> RecordedRequest:
         """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""
         scope = self._scope
@@ -192,8 +182,8 @@ class _Body:
             # The framework reads the body in a task of its own; this only waits for it.
             self._awaited = asyncio.get_running_loop().create_future()
             await self._awaited
-        if self._size > self._limit:
-            raise RequestTooLargeError(exceeded("request_body", self._size, self._limit))
+        if (excess := self._kept.excess) is not None:
+            raise RequestTooLargeError(excess)
         client, server = scope.get("client"), scope.get("server")
         return RecordedRequest(
             method=scope["method"],
@@ -206,7 +196,7 @@ class _Body:
             client=tuple(client) if client else None,
             server=tuple(server) if server else None,
             http_version=scope.get("http_version", "1.1"),
-            body=b"".join(self._chunks),
+            body=self._kept.whole(),
         )
 
 
@@ -220,13 +210,8 @@ class _Recorder:
         self._send = send
         self._method = method
         self._limit = limits.response
-        self._size = 0
-        self._declared_size: int | None = None
-        self._record = False
         self._substituted = False
-        self._status = 0
-        self._headers: Headers = ()
-        self._chunks: list[bytes] = []
+        self._kept: KeptResponse | None = None
 
     async def send(self, message: Message) -> None:
         """Take one message from the framework."""
@@ -241,41 +226,42 @@ class _Recorder:
         headers: Headers = tuple(message.get("headers", ()))
         if holder.substitute is not None:
             self._substituted = True
-            await self._send_whole(holder.substitute(headers))
+            answer = holder.substitute(headers)
+            if isinstance(answer, http.StreamedResponse):
+                await self._send_stream(answer)
+            else:
+                await self._send_whole(answer)
             return
         run = holder.claim or (holder.current_pass.claim if holder.current_pass is not None else None)
-        self._record = run is not None and run.accepted
-        if self._record:
-            self._status, self._headers = message["status"], http.recorded_headers(headers)
-            self._declared_size = http.declared_length(self._headers)
+        if run is not None and run.accepted:
+            self._kept = KeptResponse(message["status"], headers, self._limit)
         if run is not None:
             message = {**message, "headers": [*headers, (http.RUN_ID_HEADER, run.run.id.encode())]}
         await self._send(message)
 
     async def _body(self, message: Message) -> None:
-        is_body = self._record and message["type"] == "http.response.body"
-        if is_body:
-            chunk = message.get("body", b"")
-            self._size += len(chunk)
-            if self._size <= self._limit:
-                self._chunks.append(chunk)
-            else:
-                self._chunks.clear()
+        kept = self._kept if message["type"] == "http.response.body" else None
+        if kept is not None:
+            kept.add(message.get("body", b""))
         await self._send(message)
         # A server that has seen the declared length may end the connection before the framework's last, empty chunk.
-        if is_body and (not message.get("more_body", False) or self._size == self._declared_size):
-            self.response = self._recorded()
-
-    def _recorded(self) -> RecordedResponse:
-        if self._size > self._limit:
-            return http.answer(500, {"error": exceeded("response", self._size, self._limit)})
-        return RecordedResponse(self._status, self._headers, b"".join(self._chunks))
+        if kept is not None and (not message.get("more_body", False) or kept.has_declared_length):
+            self.response = kept.recorded()
 
     async def _send_whole(self, response: RecordedResponse) -> None:
         headers = http.framed(response)
         body = b"" if self._method == "HEAD" else response.body
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _send_stream(self, response: http.StreamedResponse) -> None:
+        """Send what comes, as fast as the client takes it; a client that goes away ends the framework's task."""
+        async with aclosing(response.chunks) as chunks:
+            await self._send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+            if self._method != "HEAD":
+                async for chunk in chunks:
+                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _may_have_body(scope: Scope) -> bool:

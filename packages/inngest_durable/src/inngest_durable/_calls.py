@@ -1,29 +1,21 @@
-"""
-Calls of step functions. An ``async def`` one runs on the event loop; a ``def`` one in a daemon thread.
-
-Daemon, because a thread cannot be stopped: one that hangs must not keep the process from ending.
-"""
+"""Calls of step functions. An ``async def`` one runs on the event loop; a ``def`` one in a daemon thread."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import inspect
 import logging
-import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ._core.journal import StepIdentity
+from ._threads import THREADS, end_of, start_thread
 from .errors import StepTimeoutError
 
 logger = logging.getLogger("inngest_durable")
-
-# Threads at once in one process; further calls wait their turn.
-THREADS = 64
 
 _COROUTINE = inspect.CO_COROUTINE
 
@@ -64,7 +56,7 @@ class StepCall:
     async def _limited_attempt(self, timeout_seconds: float) -> Any:
         if (late := _late.get(self._key)) is not None:
             # The thread of the attempt that timed out still runs: two at a time could undo each other's work.
-            await _end_of(late)
+            await end_of(late)
         try:
             async with asyncio.timeout(timeout_seconds) as limit:
                 return await self._attempt()
@@ -86,14 +78,13 @@ class StepCall:
     async def _in_thread(self) -> Any:
         slots = _slots()
         await slots.acquire()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
+        call = partial(self._fn, *self._args, **self._kwargs)
+        try:
+            done, returned = start_thread(f"step {self._step_id}", call)
+        except BaseException:
+            slots.release()
+            raise
         done.add_done_callback(lambda _: slots.release())
-        returned: concurrent.futures.Future[None] = concurrent.futures.Future()
-        call = partial(_call, loop, done, returned, self._fn, self._args, self._kwargs)
-        threading.Thread(
-            target=contextvars.copy_context().run, args=(call,), name=f"step {self._step_id}", daemon=True
-        ).start()
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
@@ -124,54 +115,6 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     """Tell whether *fn* is ``async def``; quick for plain functions."""
     code = getattr(fn, "__code__", None)
     return bool(code.co_flags & _COROUTINE) if code is not None else inspect.iscoroutinefunction(fn)
-
-
-def _call(
-    loop: asyncio.AbstractEventLoop,
-    done: asyncio.Future[Any],
-    returned: concurrent.futures.Future[None],
-    fn: Any,
-    args: Any,
-    kwargs: Any,
-) -> None:
-    try:
-        result = fn(*args, **kwargs)
-    except StopIteration as error:
-        # A future cannot carry a StopIteration.
-        stopped = RuntimeError("the step function raised StopIteration")
-        stopped.__cause__ = error
-        _tell(loop, done, stopped, None)
-    except BaseException as error:
-        _tell(loop, done, error, None)
-    else:
-        _tell(loop, done, None, result)
-    finally:
-        returned.set_result(None)
-
-
-async def _end_of(thread: concurrent.futures.Future[None]) -> None:
-    """Wait until a thread has returned, which another event loop may have started."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    thread.add_done_callback(lambda _: _tell(loop, ended, None, None))
-    await ended
-
-
-def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], error: BaseException | None, result: Any) -> None:
-    def tell() -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(result)
-        else:
-            done.set_exception(error)
-
-    try:
-        loop.call_soon_threadsafe(tell)
-    except RuntimeError:
-        # The loop has closed: the process stops, the attempt is not recorded, and the run goes on after the restart.
-        if not loop.is_closed():
-            raise
 
 
 def _slots() -> asyncio.Semaphore:

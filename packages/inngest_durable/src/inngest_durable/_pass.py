@@ -6,16 +6,20 @@ One pass: an execution of a handler over the journal of its run. Here is what as
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Literal, NoReturn, Protocol
 
 from . import _context
+from ._core.effects import StepFlow
 from ._core.journal import Branch, Journal, StepIdentity
 from ._core.limits import Limits
-from ._core.model import Memo
+from ._core.model import Memo, RecordedRequest
 from ._core.retry import RetryPolicy
 from ._core.run_flow import Interrupted
 from .engines.base import Claim, Clock
@@ -24,9 +28,11 @@ from .errors import RunInterrupt
 logger = logging.getLogger("inngest_durable")
 
 # Why a pass was interrupted, where the reason decides what follows.
-PARKED = "parked"
+PARKED = "a step waits"
 DEADLINE = "the run's deadline has passed"
 FENCED = "another pass owns the run"
+CLIENT_GONE = "the client went away"
+CANCELLED = "the run was cancelled"
 UNWRITABLE = "the database cannot be written"
 
 PassKind = Literal["first", "reentry"]
@@ -41,6 +47,19 @@ class Background(Protocol):
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> object:
         """Run *work* in the background, watched by the engine."""
+
+
+class Endpoints(Protocol):
+    """What a step that calls another endpoint needs of the client."""
+
+    def request_for(
+        self, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
+    ) -> tuple[str, RecordedRequest, float | None]:
+        """
+        Return an endpoint's ID, a request to it, and the seconds its run may take.
+
+        Raises `StepUsageError` where there is no such endpoint, or no route of it takes these *params*.
+        """
 
 
 class Pass(ABC):
@@ -58,10 +77,15 @@ class Pass(ABC):
         interrupted: Why the handler has to be left, or empty; if not empty, its outcome does not count.
         over: Whether the handler has returned.
         released: Whether it was let go, so that nobody waits for its steps.
+        journal_type: What keeps the memos.
+        endpoints: Finds endpoints for steps that call them.
     """
 
+    _loop: asyncio.AbstractEventLoop
     interrupted = ""
     over = released = False
+    journal_type: type[Journal] = Journal
+    endpoints: Endpoints
 
     def __init__(
         self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
@@ -70,7 +94,9 @@ class Pass(ABC):
         self.clock = engine.clock
         self.policy = policy
         self.kind: PassKind = kind
-        self.journal = Journal(claim.run.id, claim.memos, self.clock.now, random.random, limits or _DEFAULT_LIMITS)
+        self.journal = self.journal_type(
+            claim.run.id, claim.memos, self.clock.now, random.random, limits or _DEFAULT_LIMITS
+        )
         self._spawn = engine.spawn
         self._root = Branch()
         self._wake_times: list[float] = []
@@ -115,6 +141,26 @@ class Pass(ABC):
         _context.scope.set(_context.Scope(self, branch, task, branch.prefix))
         return step, branch
 
+    def progress(self, key: str, text: str, data: str) -> None:
+        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty. From any thread."""
+        tell = partial(self.claim.progress, key, text, data, self.clock.now())
+        if _running_loop() is self._loop:
+            tell()
+        else:
+            # Before the end of its attempt, which comes the same way.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(tell)
+
+    @abstractmethod
+    def call_of(
+        self, step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
+    ) -> Callable[[], Any]:
+        """Return what calls *fn* once each time it is called: one attempt of the step."""
+
+    @abstractmethod
+    def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
+        """Drive one step; return its result, or raise its error or `RunInterrupt`. On asyncio, a coroutine does."""
+
     @abstractmethod
     def _current_task(self) -> object:
         """Return what runs the calling code: the asyncio task, or the thread."""
@@ -132,3 +178,10 @@ class Pass(ABC):
 
     def _raise_interrupt(self) -> NoReturn:
         raise RunInterrupt(self.interrupted or "the handler has returned")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -36,14 +36,17 @@ class ShutdownSignals:
         self._draining: asyncio.Task[None] | None = None
 
     def install(self) -> None:
-        """Chain the handlers; does nothing outside the main thread, where Python allows no handlers."""
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if signal.getsignal(number) != signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._received)
+        """Chain the handlers, once; does nothing outside the main thread, where Python allows no handlers."""
+        if self._previous or not _in_main_thread():
+            return
+        for number in _SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._received)
 
     def restore(self) -> None:
-        """Put the previous handlers back, where nobody has replaced ours since."""
+        """Put the previous handlers back, where nobody has replaced ours since; again in the main thread alone."""
+        if not _in_main_thread():
+            return
         for number, previous in self._previous.items():
             if signal.getsignal(number) == self._received and previous is not None:
                 signal.signal(number, previous)
@@ -63,9 +66,13 @@ class ShutdownSignals:
         try:
             await self._drain()
         finally:
-            self.restore()
-            # In a callback of its own: a handler that raises (KeyboardInterrupt) ends the loop, not this task.
-            self._loop.call_soon(self._honour, number, None)
+            if _in_main_thread():
+                self.restore()
+                # In a callback of its own: a handler that raises (KeyboardInterrupt) ends the loop, not this task.
+                self._loop.call_soon(self._honour, number, None)
+            else:
+                # Handlers run in the main thread: it gets the signal once more, as one that does not wait.
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     def _honour(self, number: int, frame: FrameType | None) -> None:
         previous = self._previous.get(number)
@@ -74,3 +81,7 @@ class ShutdownSignals:
         elif previous == signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

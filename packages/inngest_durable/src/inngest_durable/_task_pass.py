@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from . import _context
-from ._core.effects import Call, Effect, Save, StepFlow, Wait
+from ._calls import step_call
+from ._core.effects import Call, Effect, Save, SaveWith, StepFlow, Wait
 from ._core.journal import Branch, StepIdentity
 from ._core.limits import Limits
 from ._core.model import Memo
@@ -44,7 +45,7 @@ class TaskPass(Pass):
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = asyncio.current_task(self._loop)
         self._quiet = Quiet(self._loop, claim.run.quiet_seconds)
-        self._parked: dict[asyncio.Future[None], tuple[Memo, Branch]] = {}
+        self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, Branch]] = {}
         # The result of each step that executes, and the task that makes it.
         self._steps: dict[asyncio.Future[Any], asyncio.Task[None]] = {}
         self._cut: set[Branch] = set()
@@ -140,6 +141,12 @@ class TaskPass(Pass):
 
     # Called by the step functions.
 
+    def call_of(
+        self, step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
+    ) -> Callable[[], Awaitable[Any]]:
+        """Return what calls *fn* once: a coroutine function in the step's task, another one in a thread."""
+        return step_call(step, fn, args, kwargs, timeout_seconds)
+
     async def perform(
         self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]
     ) -> Any:
@@ -164,7 +171,9 @@ class TaskPass(Pass):
         result: asyncio.Future[Any] = loop.create_future()
         # The task takes a copy of the context: in it, the step's function runs.
         token = _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
-        self._steps[result] = loop.create_task(self._drive(flow, effect, partial(self._perform, branch, call), result))
+        self._steps[result] = loop.create_task(
+            self._drive(flow, effect, partial(self._perform, step.key, branch, call), result)
+        )
         _context.scope.reset(token)
         return await result
 
@@ -189,36 +198,45 @@ class TaskPass(Pass):
             del self._steps[result]
             self._quiet.end(self._interrupt_parked if self._parked else None)
 
-    def _perform(self, branch: Branch, call: Callable[[], Awaitable[Any]], effect: Effect) -> Awaitable[Any]:
+    def _perform(self, key: str, branch: Branch, call: Callable[[], Awaitable[Any]], effect: Effect) -> Awaitable[Any]:
         match effect:
             case Call():
+                self.claim.begin_attempt(key, effect.attempt)
                 return call()
             case Save():
                 return self._save(effect.memo)
             case Wait():
                 return self._park(effect.memo, branch)
+            case SaveWith():
+                return self.claim.save_with(effect.memo, effect.along)
 
-    async def _park(self, memo: Memo, branch: Branch) -> None:
+    async def _park(self, memo: Memo, branch: Branch) -> Memo | None:
         wake_at = memo.wake_at or 0.0
         if self.over or self.interrupted:
             self._wake_times.append(wake_at)
             self._raise_interrupt()
         if wake_at <= self.clock.now():
-            return
-        future: asyncio.Future[None] = self._loop.create_future()
-        timer = self.clock.call_at(wake_at, partial(_resume, future))
+            return None
+        future: asyncio.Future[Memo | None] = self._loop.create_future()
+        timers = [self.clock.call_at(wake_at, partial(_resume, future, None))]
+        if memo.op.waits_for_others:
+            timers.append(self.claim.listen(memo.key, partial(_resume, future)))
         self._parked[future] = memo, branch
         self._quiet.end(self._interrupt_parked if self._parked else None)
         try:
-            await future
+            final = await future
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
             self._parked.pop(future, None)
             self._quiet.begin()
         if self.over or self.interrupted:
             # Its time came in the moment in which the pass ended: the next pass goes on with it.
             self._wake_times.append(wake_at)
             self._raise_interrupt()
+        if final is not None:
+            self.claim.seen(memo.key)
+        return final
 
     def _release_parked(self, reason: str) -> None:
         for future, (memo, branch) in self._parked.items():
@@ -260,6 +278,6 @@ def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
         result.exception()
 
 
-def _resume(future: asyncio.Future[None]) -> None:
+def _resume(future: asyncio.Future[Memo | None], final: Memo | None) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(final)

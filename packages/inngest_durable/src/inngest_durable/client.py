@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 from ._core.duration import Duration, seconds
+from ._core.events import Event
 from ._core.http import Cors
 from ._core.limits import Limits
+from ._core.model import RecordedRequest
 from ._core.retry import RetryPolicy, retry_policy
-from ._shutdown import ShutdownSignals
+from ._life import Life, Running
 from .endpoint import Endpoint, EndpointOptions
 from .engines.base import Claim, Engine
 from .engines.embedded.engine import EmbeddedEngine
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StepUsageError
 from .exchange import Edge, EndpointAdapter, middleware_outside
+from .inbox import Inbox
 
 logger = logging.getLogger("inngest_durable")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Inngest:
@@ -39,6 +41,8 @@ class Inngest:
         limits: How much one run may hold.
         cors_origins: Origins whose pages may read the wait URL, e.g. ``["https://shop.example"]``; all by default,
             since the run's token protects it.
+        event_key: Key that opens ``POST /_inngest/e/<event key>``, where others send events; None takes
+            ``INNGEST_EVENT_KEY``. Without one there is no such route.
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 
     Raises:
@@ -53,6 +57,7 @@ class Inngest:
         *,
         limits: Limits | None = None,
         cors_origins: Sequence[str] = ("*",),
+        event_key: str | None = None,
         handle_signals: bool = True,
     ) -> None:
         if not app_id:
@@ -62,15 +67,13 @@ class Inngest:
         self.engine.app_id = app_id
         self.limits = limits or Limits()
         self.cors = Cors(tuple(cors_origins))
+        key = os.environ.get("INNGEST_EVENT_KEY", "") if event_key is None else event_key
+        self.inbox = Inbox(self.engine, self.limits, key)
         self._adapter = endpoint_adapter
         self._endpoints: dict[str, Endpoint] = {}
         self._app: Any = None
         self._edge: Edge | None = None
-        self._start: asyncio.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
-        self._handle_signals = handle_signals
-        self._signals: ShutdownSignals | None = None
+        self._life = Life(self.engine, self._begin, handle_signals)
 
     @overload
     def endpoint(self, handler: Callable[P, R], /) -> Callable[P, R]: ...
@@ -157,43 +160,93 @@ class Inngest:
         Raises:
             ConfigurationError: The client has no adapter, or its engine runs for another application.
         """
-        if self._start is not None:
+        if self._life.has_begun:
             raise ConfigurationError("the engine runs for another application: one client serves one at a time")
         self._edge = self._the_adapter("init_app()").init_app(app, self)
         self._app = app
 
+    async def send(self, events: Event | Sequence[Event]) -> list[str]:
+        """
+        Send events: each wakes every run that waits for it. In a handler use `step.send_event`, which sends once.
+
+        Args:
+            events: One `Event`, or several, of which all are recorded or none. One whose ID was sent in the last 24
+                hours is left out.
+
+        Returns:
+            Their IDs.
+
+        Raises:
+            EventError: One of them is too large or has no JSON form.
+        """
+        if not self.is_started():
+            await self.start()
+        return await self.inbox.send(events)
+
+    async def send_signal(self, name: str, data: Any = None) -> bool:
+        """
+        Wake the step that waits for the signal *name*. In a handler use `step.send_signal`, which sends once.
+
+        Args:
+            name: Name of the signal.
+            data: Any JSON.
+
+        Returns:
+            Whether a step waited for it. If not, the signal is gone.
+
+        Raises:
+            EventError: *data* is too large or has no JSON form.
+        """
+        if not self.is_started():
+            await self.start()
+        return await self.inbox.send_signal(name, data)
+
     def is_started(self) -> bool:
         """Whether the engine runs on this event loop."""
-        return self._loop is asyncio.get_running_loop()
+        return self._life.is_started()
 
-    async def start(self) -> None:
+    def start(self) -> Awaitable[None]:
         """
-        Start the engine where no lifespan does; harmless when it runs.
+        Start the engine where nothing else does; harmless when it runs.
+
+        With Quart, await it. With Flask it blocks, and what it returns need not be awaited: call it in each process
+        that serves, after a server has forked it (gunicorn: in ``post_worker_init``). Called in the main thread it
+        chains SIGTERM and SIGINT. Without it, the first request to an endpoint starts the engine.
 
         Raises:
             StoreError: Its database cannot be used.
             ConfigurationError: It runs on another event loop.
         """
-        loop = asyncio.get_running_loop()
-        if self._start is not None and self._start.get_loop() is not loop:
-            self._forget_loop(self._start.get_loop())
-        if self._start is None:
-            self._pid = os.getpid()
-            self._start = asyncio.ensure_future(self._start_engine(loop))
-        try:
-            # Shielded: requests share one start, and a client that goes away must not cancel it for the others.
-            await asyncio.shield(self._start)
-        except Exception:
-            self._start = None
-            raise
-        self._loop = loop
+        started = self._run(self._life.start)
+        # Where that has blocked, the engine is in another thread than this one, which may be the main one.
+        self._life.chain_signals()
+        return started
 
-    async def _start_engine(self, loop: asyncio.AbstractEventLoop) -> None:
+    def stop(self) -> Awaitable[None]:
+        """
+        Stop the engine: every pass is interrupted, steps in flight end, the runs go on after the next start.
+
+        With Quart, await it; with Flask it blocks.
+        """
+        stopped = self._run(self._life.stop)
+        if not self._life.has_begun:
+            self._life.leave_signals()
+        return stopped
+
+    def running(self) -> Running[Inngest]:
+        """
+        Run the engine for the time of a block, e.g. in a test or a script.
+
+        With Quart, write ``async with inngest.running():``; with Flask, ``with``.
+        """
+        return Running(self)
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        return work() if self._adapter is None else self._adapter.run(work)
+
+    async def _begin(self) -> None:
         await self.engine.start(self)
         self._warn_of_middleware()
-        if self._handle_signals:
-            self._signals = ShutdownSignals(loop, self.engine.drain)
-            self._signals.install()
 
     def _warn_of_middleware(self) -> None:
         if self._edge is None:
@@ -206,53 +259,65 @@ class Inngest:
                 " > ".join(outside),
             )
 
-    def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        forked = self._pid != os.getpid()
-        if not forked and not loop.is_closed():
-            raise ConfigurationError("the engine runs on another event loop: stop it there with inngest.stop()")
-        # The parent's loop, or that of a test client without lifespan, which closed it under the engine.
-        self.engine.abandon(forked)
-        self._start = self._loop = None
-        self._restore_signals()
-
-    def _restore_signals(self) -> None:
-        if self._signals is not None:
-            self._signals.restore()
-            self._signals = None
-
-    async def stop(self) -> None:
-        """Stop the engine: every pass is interrupted, steps in flight end, the runs go on after the next start."""
-        if self._start is not None:
-            await self.start()
-            await self.engine.stop()
-            self._start = self._loop = None
-            self._restore_signals()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Inngest]:
-        """Run the engine for the time of an ``async with`` block, e.g. in a test or a script."""
-        await self.start()
-        try:
-            yield self
-        finally:
-            await self.stop()
-
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application. Called by the engine."""
         if self._edge is None:
             raise ConfigurationError("a run was recovered, but there is no application: call inngest.init_app(app)")
         await self._edge.reenter(claim)
 
+    def endpoint_of(self, endpoint_id: str) -> Endpoint | None:
+        """Return the endpoint of an ID, or None."""
+        return self._endpoints.get(endpoint_id)
+
     def policy_of(self, endpoint_id: str) -> RetryPolicy:
         """Return the retry policy of an endpoint, or the default one if there is none of that ID any more."""
         endpoint = self._endpoints.get(endpoint_id)
         return endpoint.policy if endpoint is not None else RetryPolicy()
 
+    def request_for(
+        self, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
+    ) -> tuple[str, RecordedRequest, float | None]:
+        """
+        Return an endpoint's ID, a request to it, and the seconds its run may take. Called by `step.invoke`.
+
+        Raises:
+            StepUsageError: There is no such endpoint, or no route of it takes these *params*.
+        """
+        adapter = self._the_adapter("step.invoke()")
+        endpoint_id = endpoint if isinstance(endpoint, str) else adapter.endpoint_id(endpoint)
+        found = self._endpoints.get(endpoint_id or "")
+        if found is None:
+            known = ", ".join(sorted(self._endpoints))
+            raise StepUsageError(f"{endpoint!r} is no endpoint of this client; there are: {known}")
+        request = adapter.request_for(self._app, found.id, params, body, caller)
+        return found.id, request, found.timeout_seconds
+
+    def cancel(self, run_id: str) -> Awaitable[bool]:
+        """
+        Cancel a run for good, e.g. by the ``X-Inngest-Run-Id`` that its client got.
+
+        A run that sleeps or waits ends at once. Of one that executes, the pass ends at its next step; what a step in
+        flight does is not recorded any more. Its clients are answered ``410``. With Flask it blocks.
+
+        Returns:
+            Whether the run was cancelled; False if it had ended before, which changes nothing.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+
+        async def cancelled() -> bool:
+            if not self.is_started():
+                await self.start()
+            return await self.engine.cancel(run_id)
+
+        return self._run(cancelled)
+
     def _the_adapter(self, what: str) -> EndpointAdapter:
         if self._adapter is None:
             raise ConfigurationError(
                 f"{what} needs an adapter: Inngest(app_id=…, endpoint_adapter=endpoint_adapter), imported from "
-                "inngest_durable.quart"
+                "inngest_durable.quart or inngest_durable.flask"
             )
         return self._adapter
 

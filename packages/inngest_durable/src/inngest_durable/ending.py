@@ -9,7 +9,7 @@ from ._core.model import Finish, Park, RecordedResponse, RunStatus
 from ._core.retry import RetryPolicy
 from ._core.run_flow import after_error, before_deadline
 from ._core.step_flow import failure_of
-from ._pass import Pass
+from ._pass import CLIENT_GONE, Pass
 from .engines.base import Claim, Engine, FencedError
 from .errors import EndpointNotReachedError
 from .exchange import Ending, Lifecycle
@@ -44,7 +44,8 @@ async def conclude(
                 await done
         elif error is None and current.kind == "first":
             # The client went away: the run goes on from its memos.
-            await claim.park(before_deadline(run, Park(engine.clock.now(), run.attempt, run.quiet_seconds)))
+            park = Park(engine.clock.now(), run.attempt, run.quiet_seconds)
+            await claim.park(before_deadline(run, park), CLIENT_GONE)
         else:
             broken = error or RuntimeError("the application gave no whole response")
             await _failed_attempt(engine, claim, client.policy_of(run.endpoint), broken, SERVER_ERROR)
@@ -78,7 +79,7 @@ async def _failed_attempt(
     following = after_error(run, error, policy, now, random.random())
     if isinstance(following, Park):
         log_attempt(run.id, run.attempt, following.wake_at - now, error)
-        await claim.park(before_deadline(run, following))
+        await claim.park(before_deadline(run, following), failure=failure_of(error))
     else:
         logger.error(*_told(f"at attempt {run.attempt}, its last", run.id, error), exc_info=_raised(error))
         await claim.finish(Finish(RunStatus.FAILED, response, failure_of(error)))

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from ._core import http
-from ._core.idempotency import identity_of
+from ._core.idempotency import identity_of, scope_of
 from ._core.model import (
+    Failure,
     Idempotency,
     Park,
     RecordedResponse,
@@ -28,7 +29,7 @@ from ._core.model import (
 from ._core.retry import RetryPolicy
 from ._core.run_flow import after_error, after_interrupt, before_deadline, timed_out
 from ._core.step_flow import failure_of
-from ._pass import DEADLINE, UNWRITABLE, Pass, PassKind
+from ._pass import CANCELLED, CLIENT_GONE, DEADLINE, FENCED, PARKED, UNWRITABLE, Pass, PassKind
 from ._task_pass import TaskPass
 from .ending import log_attempt
 from .engines.base import Claim, FencedError
@@ -36,6 +37,8 @@ from .errors import RequestTooLargeError, RunInterrupt
 from .exchange import EndpointAdapter, Holder, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
+
+FOLLOWED = "its client follows the events"
 
 PassT = TypeVar("PassT", bound=Pass)
 
@@ -70,6 +73,7 @@ class Endpoint:
     def __init__(self, options: EndpointOptions, client: Lifecycle, adapter: EndpointAdapter) -> None:
         self.id = options.id
         self.policy = options.policy
+        self.timeout_seconds = options.timeout_seconds
         self._options = options
         self._client = client
         self._engine = client.engine
@@ -96,13 +100,25 @@ class Endpoint:
                 error = raised
             await current.idle_or_released()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-            self._engine.spawn(self._abandon(current))
+            self.abandon(current)
             raise
         if error is None and not current.interrupted:
             self.completed(holder, current)
             return result
         await self.close(holder, current, error)
         return None
+
+    def scope_of(self, authorization: str | None) -> str | None:
+        """
+        Return the idempotency scope of the calling request; None where nothing says whose its keys are.
+
+        Args:
+            authorization: The request's ``Authorization`` header.
+        """
+        own_scope = self._options.idempotency_scope
+        if own_scope is None and not authorization:
+            return None
+        return scope_of(f"{self._engine.app_id} {self.id}", authorization, own_scope() if own_scope else None)
 
     async def open(self, holder: Holder, pass_type: type[PassT]) -> PassT | None:
         """Begin a pass of the request that *holder* carries; None when it is answered without one."""
@@ -111,6 +127,7 @@ class Endpoint:
             return None
         kind: PassKind = "first" if holder.claim is None else "reentry"
         current = pass_type(claim, self._engine, self.policy, kind, self._client.limits)
+        current.endpoints = self._client
         holder.current_pass = current
         self._engine.passes.add(current)
         return current
@@ -127,9 +144,16 @@ class Endpoint:
             self._engine.spawn(self._settled(holder, current, error))
         elif await self._settle_shielded(holder, current, error):
             if current.kind == "first" and holder.substitute is None:
-                holder.answer(http.redirect(self._location(current.claim.run), current.claim.run.id))
+                holder.answer(self._elsewhere(current))
         elif error is not None:
             raise error
+
+    def _elsewhere(self, current: Pass) -> RecordedResponse:
+        """Answer the client of a run that this pass does not end: it may have ended by being cancelled."""
+        run = current.claim.run
+        if current.interrupted in (CANCELLED, FENCED) and self._engine.status(run.id) is RunStatus.CANCELLED:
+            return http.cancelled(run.id)
+        return http.redirect(self._location(run), run.id)
 
     async def _settle_shielded(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
         settling = self._engine.spawn(self._settle(holder, current, error))
@@ -166,15 +190,21 @@ class Endpoint:
         if same is None:
             holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
             return None
+        follows = http.wants_events(request.header(b"accept"))
         existing = self._engine.find(same.scope, same.key)
         if existing is None:
             claim = self._engine.begin(self.id, request, self._options.timeout_seconds, same)
             # On disk before the handler's code runs: of two requests at the same time, one is the first.
             if await self._accepted(claim):
-                return claim
+                if not follows:
+                    return claim
+                # Who asks for the events does not wait for the handler: its first pass is started by the engine.
+                await claim.park(Park(self._engine.clock.now(), claim.run.attempt), FOLLOWED)
+                holder.answer(http.redirect(self._location(claim.run), claim.run.id))
+                return None
             existing = self._engine.find(same.scope, same.key)
         if existing is not None:
-            holder.answer(self._repeated(existing, same))
+            holder.answer(self._repeated(existing, same, follows))
         return None
 
     async def _accepted(self, claim: Claim) -> bool:
@@ -193,14 +223,27 @@ class Endpoint:
     async def _go_on(self, accepting: asyncio.Future[None], claim: Claim) -> None:
         with contextlib.suppress(FencedError):
             await accepting
-            await claim.park(Park(self._engine.clock.now(), claim.run.attempt))
+            await claim.park(Park(self._engine.clock.now(), claim.run.attempt), CLIENT_GONE)
 
-    def _repeated(self, run: Run, same: Idempotency) -> RecordedResponse:
+    def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
+        """
+        Answer where the run with an ``Idempotency-Key`` is, or ``404``. Called in the request that asks.
+
+        Whose key it is has to be said, by the ``Authorization`` header or by the endpoint's *idempotency_scope*: else
+        whoever guessed a key would read the answer.
+        """
+        scope = self.scope_of(authorization)
+        run = None if scope is None else self._engine.find(scope, key.strip())
+        if run is None:
+            return http.answer(404, {"error": "There is no run with this Idempotency-Key that this request may see"})
+        return http.redirect(self._location(run), run.id)
+
+    def _repeated(self, run: Run, same: Idempotency, follows: bool) -> RecordedResponse:
         """Answer another request with the idempotency key of *run*."""
         if run.idempotency is None or run.idempotency.digest != same.digest:
             text = "This Idempotency-Key was used with another method, path, query or body"
             return http.answer(422, {"error": text})
-        if run.response is not None:
+        if run.response is not None and not follows:
             return http.idempotent_replay(run.response, run.id)
         return http.redirect(self._location(run), run.id)
 
@@ -229,12 +272,12 @@ class Endpoint:
         await current.idle()
         if current.interrupted or isinstance(error, RunInterrupt):
             park = after_interrupt(run, current.how_interrupted(error), self._engine.clock.now())
-        else:
-            following = self._after_error(holder, current, error)
-            if following is None:
-                return False
-            park = following
-        await self._park(current, park)
+            await self._park(current, park, current.interrupted or PARKED)
+            return True
+        following = self._after_error(holder, current, error)
+        if following is None:
+            return False
+        await self._park(current, following, failure=None if error is None else failure_of(error))
         return True
 
     async def _settled(self, holder: Holder, current: Pass, error: BaseException | None) -> None:
@@ -278,18 +321,22 @@ class Endpoint:
         holder.ending = following, failure_of(error)
         return None
 
-    async def _abandon(self, current: Pass) -> None:
+    def abandon(self, current: Pass) -> None:
         """End a pass whose handler was cancelled: steps in flight are checkpointed, then the run goes on at once."""
+        self._engine.spawn(self._abandon(current))
+
+    async def _abandon(self, current: Pass) -> None:
         await current.idle()
         if current.claim.accepted:
             run = current.claim.run
-            await self._park(current, Park(self._engine.clock.now(), run.attempt, run.quiet_seconds))
+            park = Park(self._engine.clock.now(), run.attempt, run.quiet_seconds)
+            await self._park(current, park, current.interrupted or CLIENT_GONE)
         else:
             self._engine.passes.discard(current)
 
-    async def _park(self, current: Pass, park: Park) -> None:
+    async def _park(self, current: Pass, park: Park, why: str = "", failure: Failure | None = None) -> None:
         try:
-            await current.claim.park(before_deadline(current.claim.run, park))
+            await current.claim.park(before_deadline(current.claim.run, park), why, failure)
         except FencedError:
             logger.info("a later pass owns the run; this one ends [run=%s]", current.claim.run.id)
         current.parked_run()

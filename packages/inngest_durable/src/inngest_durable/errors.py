@@ -10,6 +10,7 @@ Every error of the package. Imports the standard library only: this is the botto
      +-- EndpointNotReachedError a re-entry was answered by something in front of the endpoint
      +-- ConfigurationError      the client, endpoint or engine was set up wrongly
      +-- StoreError              the database cannot be used
+     +-- RunNotFoundError        there is no such run
      +-- RequestTooLargeError    a request's body is over the limit
      +-- StepTimeoutError        a step's function took longer than the step's timeout
      +-- StepUsageError          steps were used in a way that cannot work; never retried
@@ -18,6 +19,8 @@ Every error of the package. Imports the standard library only: this is the botto
           +-- StepValueError     a result cannot be stored, or does not come back as it was
           +-- ReplayMismatchError
           +-- LimitExceededError
+          +-- EventError         an event cannot be sent, or a wait for one cannot work
+          +-- SignalTakenError   another step waits for this signal
     RunInterrupt                 a BaseException: leaves the handler, never to be caught
 """
 
@@ -62,22 +65,34 @@ class StepError(InngestError):
         name: Class name of the original exception, e.g. ``"CardDeclined"``.
         message: Text of the original exception.
         traceback: Traceback of the last attempt as text.
+        child_run_id: ULID of the child run that failed, for `step.invoke`; else empty.
     """
 
-    def __init__(self, run_id: str, step_id: str, attempt: int, name: str, message: str, traceback: str = "") -> None:
-        super().__init__(run_id, step_id, attempt, name, message, traceback)
+    def __init__(
+        self,
+        run_id: str,
+        step_id: str,
+        attempt: int,
+        name: str,
+        message: str,
+        traceback: str = "",
+        child_run_id: str = "",
+    ) -> None:
+        super().__init__(run_id, step_id, attempt, name, message, traceback, child_run_id)
         self.run_id = run_id
         self.step_id = step_id
         self.attempt = attempt
         self.name = name
         self.message = message
         self.traceback = traceback
+        self.child_run_id = child_run_id
 
     def __str__(self) -> str:
         tries = "1 attempt" if self.attempt == 1 else f"{self.attempt} attempts"
+        child = f" child={self.child_run_id}" if self.child_run_id else ""
         return (
             f"step {self.step_id!r} failed after {tries}: {self.name}: {self.message} "
-            f"[run={self.run_id} step={self.step_id}]"
+            f"[run={self.run_id} step={self.step_id}{child}]"
         )
 
 
@@ -168,6 +183,20 @@ class ReplayMismatchError(StepUsageError):
 
 class LimitExceededError(StepUsageError):
     """A limit of the engine was reached; the text names the limit, the value and how to raise it."""
+
+
+class EventError(StepUsageError):
+    """An event or signal cannot be sent, or a step cannot wait for it as it was asked to."""
+
+
+class SignalTakenError(StepUsageError):
+    """Another step waits for a signal of this name, and only one can; the text names its run."""
+
+    hint = "Make the name unique, e.g. with the run's ID in it, or wait for an event: many runs can."
+
+
+class RunNotFoundError(InngestError):
+    """There is no run of that ID: it never was accepted, or was deleted some time after its end."""
 
 
 class RequestTooLargeError(InngestError):

@@ -6,8 +6,8 @@ Knows no framework. `endpoint` runs the pass; the edges and the adapters are the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._core import http
 from ._core.limits import Limits
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 # The run's last status, and what failed it.
 Ending = tuple[RunStatus, Failure | None]
-Substitute = Callable[[Headers], RecordedResponse]
+T = TypeVar("T")
+
+Substitute = Callable[[Headers], http.Answer]
+
+# Where the edge puts the holder: a key of the ASGI scope, or of the WSGI environ.
+HOLDER_KEY = "inngest.pass"
 
 # Where middleware keeps what it wraps. Some refer to the application object besides.
 _WRAPPED = ("app", "_app", "application", "wrapped")
@@ -50,7 +55,7 @@ class Holder:
         self.ending: Ending | None = None
         self.substitute: Substitute | None = None
 
-    def answer(self, response: RecordedResponse) -> None:
+    def answer(self, response: http.Answer) -> None:
         """Let the edge send *response* in place of the framework's, of which only the CORS headers are kept."""
         self.substitute = lambda headers: http.with_headers(response, http.cors_of(headers))
 
@@ -59,6 +64,20 @@ class Holder:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Holder:
         return self
+
+
+class Inbox(Protocol):
+    """
+    Takes what others send to the application's runs; see `inbox`.
+
+    Attributes:
+        event_key: Opens the HTTP route; empty if there is none.
+    """
+
+    event_key: str
+
+    async def receive(self, key: str, holder: Holder) -> RecordedResponse:
+        """Return the answer to a request that sends events."""
 
 
 class Lifecycle(Protocol):
@@ -75,14 +94,26 @@ class Lifecycle(Protocol):
     limits: Limits
     cors: http.Cors
 
+    @property
+    def inbox(self) -> Inbox:
+        """Takes the events that others send."""
+
     def is_started(self) -> bool:
         """Whether the engine runs on this event loop."""
 
-    async def start(self) -> None:
+    def start(self) -> Awaitable[None]:
         """Start the engine; harmless when it runs."""
 
-    async def stop(self) -> None:
+    def stop(self) -> Awaitable[None]:
         """Stop the engine; harmless when it does not run."""
+
+    def request_for(
+        self, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
+    ) -> tuple[str, RecordedRequest, float | None]:
+        """Return an endpoint's ID, a request to it, and the seconds its run may take. Raises `StepUsageError`."""
+
+    def endpoint_of(self, endpoint_id: str) -> Endpoint | None:
+        """Return the endpoint of an ID, or None."""
 
     def policy_of(self, endpoint_id: str) -> RetryPolicy:
         """Return the retry policy of an endpoint, or the default one if there is none of that ID any more."""
@@ -116,6 +147,21 @@ class EndpointAdapter(Protocol):
 
     def proxy(self, client: Lifecycle) -> Callable[..., Any]:
         """Return the view behind ``inngest.endpoint_proxy()``."""
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        """Run *work* on the event loop of the engine: when the result is awaited, or at once, which blocks."""
+
+    def endpoint_id(self, view: Callable[..., Any]) -> str | None:
+        """Return the ID of the endpoint that `wrap` made *view* of; None for another function."""
+
+    def request_for(
+        self, app: Any, endpoint_id: str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
+    ) -> RecordedRequest:
+        """
+        Return a request to the route of an endpoint, made by the run whose request is *caller*.
+
+        Raises `StepUsageError` where it has no route, or none that takes these *params*.
+        """
 
     def is_answer(self, error: Exception) -> bool:
         """Whether *error* is the framework's way to answer, such as ``abort(404)``."""

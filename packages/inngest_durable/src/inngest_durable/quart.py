@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
-from urllib.parse import quote
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 from quart import Quart, Response, current_app, has_request_context, request
-from werkzeug.exceptions import HTTPException
 
-from ._asgi import HOLDER_KEY, ASGIApp, AsgiEdge
+from . import _werkzeug
+from ._asgi import ASGIApp, AsgiEdge
 from ._core import http
 from ._pass import PassKind
 from .endpoint import Endpoint
 from .errors import ConfigurationError
-from .exchange import Holder, Lifecycle
-from .output import OutputQuery, output
+from .exchange import Lifecycle
+from .output import output_or_events
 
 __all__ = ["QuartAdapter", "current_pass", "endpoint_adapter"]
 
-_IS_ENDPOINT = "__inngest_endpoint__"
+T = TypeVar("T")
 
 
-class QuartAdapter:
+class QuartAdapter(_werkzeug.WerkzeugAdapter):
     """
     Tells the client how Quart's requests, responses and views work.
 
     Args:
         async_redirect_url: Where redirected clients wait; see `with_options`.
     """
-
-    def __init__(self, async_redirect_url: http.RedirectUrl | None = None) -> None:
-        self.async_redirect_url = async_redirect_url
 
     def with_options(self, *, async_redirect_url: http.RedirectUrl | None = None) -> QuartAdapter:
         """
@@ -59,23 +55,23 @@ class QuartAdapter:
         Raises:
             ConfigurationError: It was called before for this application.
         """
-        if isinstance(app.asgi_app, AsgiEdge):
-            raise ConfigurationError("init_app() was called twice for this application: call it once")
+        _werkzeug.refuse_second_edge(app.asgi_app, AsgiEdge)
         # Quart types its messages one by one; the edge hands them on as they are.
         edge = AsgiEdge(cast("ASGIApp", app.asgi_app), client)
         app.asgi_app = edge  # type: ignore[method-assign, assignment]  # the documented way to add middleware
-        app.add_url_rule(
-            f"{http.PREFIX}/runs/<run_id>/output",
-            "_inngest_output",
-            self.proxy(client),
-            methods=["GET", "OPTIONS"],
-            provide_automatic_options=False,
-        )
+        _werkzeug.mount_output(app, self.proxy(client))
+        if client.inbox.event_key:
+            _werkzeug.mount_inbox(app, _inbox(client))
+        _werkzeug.mount_events(app, self._view(client, is_stream=True), self._look_up(client))
         return edge
 
     def outermost(self, app: Quart) -> Any:
         """Return the callable of *app* that requests reach first: the edge, unless it was wrapped since."""
         return app.asgi_app
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        """Return what runs *work* when it is awaited."""
+        return work()
 
     def wrap(self, endpoint: Endpoint, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """
@@ -92,33 +88,53 @@ class QuartAdapter:
 
         @functools.wraps(handler)
         async def view(*args: Any, **kwargs: Any) -> Any:
-            holder = _holder()
+            holder = _werkzeug.holder_in(request.scope)
             result = await endpoint.serve(holder, functools.partial(handler, *args, **kwargs))
             # The edge sends the substitute, or nobody is there to be answered.
             return Response("", 204) if holder.ending is None and result is None else result
 
-        setattr(view, _IS_ENDPOINT, True)
-        return view
+        return _werkzeug.endpoint_view(view, endpoint.id)
 
     def proxy(self, client: Lifecycle) -> Callable[..., Awaitable[Response]]:
         """Return the view behind ``inngest.endpoint_proxy()``; the default wait URL is one too."""
+        return self._view(client)
 
+    def _view(self, client: Lifecycle, *, is_stream: bool = False) -> Callable[..., Awaitable[Response]]:
         async def inngest_output(run_id: str = "") -> Response:
             if not client.is_started():
                 await client.start()
-            holder = _holder()
-            answer = await output(client.engine, client.cors, _query(run_id))
-            # Sent by the edge as it was recorded: the application's hooks have already seen it once.
-            holder.answer(answer)
-            return Response("", 204)
+            query = _werkzeug.query_of(request, run_id, is_stream)
+            return _sent_by_edge(await output_or_events(client.engine, client.cors, query))
 
-        # Quart would answer OPTIONS by itself, without CORS.
-        inngest_output.provide_automatic_options = False  # type: ignore[attr-defined]  # Flask's documented attribute
-        return inngest_output
+        return _werkzeug.output_view(inngest_output)
 
-    def is_answer(self, error: Exception) -> bool:
-        """Whether *error* is Quart's way to answer, such as ``abort(404)``."""
-        return isinstance(error, HTTPException)
+    def _look_up(self, client: Lifecycle) -> Callable[..., Awaitable[Response]]:
+        async def inngest_runs() -> Response:
+            if not client.is_started():
+                await client.start()
+            return _sent_by_edge(_werkzeug.look_up(client, request))
+
+        return _werkzeug.output_view(inngest_runs)
+
+
+def _sent_by_edge(answer: http.Answer) -> Response:
+    """Let the edge send *answer* as it is: the application's hooks have already seen it once."""
+    _werkzeug.holder_in(request.scope).answer(answer)
+    response = Response("", 204)
+    # A stream takes as long as its run.
+    response.timeout = None
+    return response
+
+
+def _inbox(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
+    async def inngest_inbox(event_key: str) -> Response:
+        if not client.is_started():
+            await client.start()
+        holder = _werkzeug.holder_in(request.scope)
+        holder.answer(await client.inbox.receive(event_key, holder))
+        return Response("", 204)
+
+    return inngest_inbox
 
 
 def current_pass() -> PassKind | None:
@@ -129,38 +145,7 @@ def current_pass() -> PassKind | None:
         ``"reentry"`` for a later pass, started by the engine: a rate limiter lets it through; ``"first"`` for a
         client's request to a durable endpoint; None for any other request, and outside a request.
     """
-    if not has_request_context():
-        return None
-    holder = request.scope.get(HOLDER_KEY)
-    if isinstance(holder, Holder) and holder.claim is not None:
-        return "reentry"
-    view: Any = current_app.view_functions.get(request.endpoint or "")
-    if (view_class := getattr(view, "view_class", None)) is not None:
-        # A class-based view: its methods may be endpoints, each by itself.
-        method = "get" if request.method == "HEAD" else request.method.lower()
-        view = getattr(view_class, method, None) if not getattr(view, _IS_ENDPOINT, False) else view
-    return "first" if getattr(view, _IS_ENDPOINT, False) else None
-
-
-def _query(run_id: str) -> OutputQuery:
-    arguments = request.args
-    return OutputQuery(
-        method=request.method,
-        path=quote(f"{request.root_path.rstrip('/')}{request.path}"),
-        parameters=arguments.to_dict(),
-        run_id=run_id or arguments.get("runId", ""),
-        token=arguments.get("token", ""),
-        rounds=max(0, arguments.get("n", 0, type=int)),
-        prefer=", ".join(request.headers.getlist("Prefer")),
-        origin=request.headers.get("Origin"),
-    )
-
-
-def _holder() -> Holder:
-    holder = request.scope.get(HOLDER_KEY)
-    if not isinstance(holder, Holder):
-        raise ConfigurationError("this application has no edge: call inngest.init_app(app) once, after its middleware")
-    return holder
+    return _werkzeug.pass_of(request.scope, request, current_app.view_functions) if has_request_context() else None
 
 
 endpoint_adapter = QuartAdapter()

@@ -7,21 +7,29 @@ or to put into a task. Handlers in threads use the same names from `inngest_dura
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
-from . import _context
-from ._calls import step_call
-from ._core import codec, duration
+from . import _context, _event_steps, _steps
+from ._core import duration
+from ._core.events import Event, Signal
 from ._core.options import StepOptions
-from ._core.step_flow import run_step
-from ._core.step_flow import sleep_until as sleep_until_flow
+from ._fetch import FetchRequest, FetchResponse, fetch_on_loop
 from ._task_pass import TaskPass
-from .errors import StepUsageError
 
-__all__ = ["idempotency_key", "run", "sleep", "sleep_until"]
+__all__ = [
+    "fetch",
+    "idempotency_key",
+    "invoke",
+    "run",
+    "send_event",
+    "send_signal",
+    "sleep",
+    "sleep_until",
+    "wait_for_event",
+    "wait_for_signal",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,11 +64,8 @@ def run(step_id: str | StepOptions, fn: Callable[..., Any], /, *args: Any, **kwa
         StepError: *fn* failed on every attempt, or raised `NonRetriableError`. ``__cause__`` is set on the first run.
         StepUsageError: Called outside an endpoint or inside another step, or a replay reached another step's memo.
     """
-    step_id, policy, timeout_seconds = StepOptions.parts(step_id)
-    scope, current = _here(step_id)
-    step, branch = current.start(scope, step_id, partial(codec.fingerprint, fn, args, kwargs))
-    flow = run_step(current.journal, step, policy or current.policy, codec.result_codec(fn))
-    return current.perform(step, branch, flow, step_call(step, fn, args, kwargs, timeout_seconds))
+    attempt: Coroutine[Any, Any, Any] = _steps.run(TaskPass, step_id, fn, args, kwargs)
+    return attempt
 
 
 def sleep(step_id: str, pause: duration.Duration) -> Coroutine[Any, Any, None]:
@@ -75,7 +80,10 @@ def sleep(step_id: str, pause: duration.Duration) -> Coroutine[Any, Any, None]:
         ValueError: *pause* is not a duration.
         StepUsageError: As in `run`.
     """
-    return _sleep(step_id, lambda now: now + duration.seconds(pause), str(pause))
+    pausing: Coroutine[Any, Any, None] = _steps.sleep(
+        TaskPass, step_id, lambda now: now + duration.seconds(pause), str(pause)
+    )
+    return pausing
 
 
 def sleep_until(step_id: str, moment: datetime) -> Coroutine[Any, Any, None]:
@@ -91,32 +99,183 @@ def sleep_until(step_id: str, moment: datetime) -> Coroutine[Any, Any, None]:
         StepUsageError: As in `run`.
     """
     wake_at = duration.timestamp(moment)
-    return _sleep(step_id, lambda now: wake_at, "sleep_until")
+    pausing: Coroutine[Any, Any, None] = _steps.sleep(TaskPass, step_id, lambda now: wake_at, "sleep_until")
+    return pausing
 
 
-def _sleep(step_id: str, wake_at: Callable[[float], float], text: str) -> Coroutine[Any, Any, None]:
-    step_id, _, _ = StepOptions.parts(step_id)
-    scope, current = _here(step_id)
-    step, branch = current.start(scope, step_id, lambda: f"sleep({text})")
-    flow = sleep_until_flow(current.journal, step, wake_at(current.clock.now()))
-    return current.perform(step, branch, flow, _no_function)
+def fetch(
+    step_id: str | StepOptions,
+    url: str,
+    *,
+    method: str = "GET",
+    params: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    json: Any = None,
+    content: bytes | str | None = None,
+    timeout: duration.Duration = "30s",
+) -> Coroutine[Any, Any, FetchResponse]:
+    """
+    Send an HTTP request once per run and remember the answer.
+
+    An answer of 5xx or 429, and an error of the connection, is a failed attempt, retried by the step's policy, or when
+    ``Retry-After`` says; any other answer is returned. Redirects are followed. The request carries the step's
+    `idempotency_key` as ``Idempotency-Key``, unless *headers* has one.
+
+    Args:
+        step_id: Name of the step, or `StepOptions`.
+        url: Where to send it.
+        method: E.g. ``"POST"``.
+        params: Query parameters, added to those of *url*.
+        headers: Headers of the request.
+        json: Body, encoded as JSON.
+        content: Body as it is, in place of *json*.
+        timeout: How long connecting may take, and each wait for the next bytes.
+
+    Raises:
+        StepError: No attempt got an answer below 500.
+        ValueError: *json* and *content* are both given, or *timeout* is not a duration.
+        StepUsageError: As in `run`.
+    """
+    request = FetchRequest.of(url, method, params, headers, json, content, timeout)
+    fetching: Coroutine[Any, Any, FetchResponse] = _steps.run(TaskPass, step_id, fetch_on_loop, (request,), {})
+    return fetching
 
 
-def _here(step_id: str) -> tuple[_context.Scope, TaskPass]:
-    scope = _context.handler_scope(step_id)
-    current = scope.current_pass
-    if not isinstance(current, TaskPass):
-        raise StepUsageError(
-            f"step {step_id!r} is of inngest_durable.step, which is for `async def` handlers: in a `def` handler write "
-            "`from inngest_durable.sync import step`",
-            current.claim.run.id,
-            step_id,
-        )
-    return scope, current
+def wait_for_event(
+    step_id: str | StepOptions,
+    *,
+    event: str,
+    match: str | Mapping[str, Any] | None = None,
+    if_exp: str | None = None,
+    timeout: duration.Duration,
+    since: Literal["run"] | None = None,
+) -> Coroutine[Any, Any, Event | None]:
+    """
+    Wait for an event, without holding anything in memory meanwhile. One event wakes every run that waits for it.
+
+    The run's own event, to compare with, is its request: ``data`` holds the query parameters as texts and, over them,
+    the fields of a JSON body.
+
+    Args:
+        step_id: Name of the step.
+        event: Name of the event, e.g. ``"trip/approved"``.
+        match: What the event must hold. A path such as ``"data.requestId"``: the same value as the run's own event
+            has there. A dict such as ``{"data.requestId": trip.id}``: these values. Compared as JSON: ``"17"`` is not
+            ``17``.
+        if_exp: CEL expression over ``event``, the run's own, and ``async``, the incoming one; needs the extra
+            ``inngest-durable[cel]``. One that fails, as for want of a field, does not match. Without *match* it is
+            evaluated for each run that waits for an event of this name, one after the other: *match* is an index.
+        timeout: How long to wait, e.g. ``"24h"`` or a timedelta, from the first time the step is reached.
+        since: ``"run"`` also takes an event that was received after the run began and before this step was reached,
+            the earliest first, and each once in a run. By default only one that comes from now on.
+
+    Returns:
+        The event, or None if none came in time.
+
+    Raises:
+        ValueError: *timeout* is not a duration.
+        EventError: *match* or *if_exp* cannot work.
+        StepUsageError: As in `run`.
+    """
+    waiting: Coroutine[Any, Any, Event | None] = _event_steps.wait_for_event(
+        TaskPass, step_id, event, match, if_exp, timeout, since
+    )
+    return waiting
 
 
-async def _no_function() -> None:
-    raise AssertionError("a sleep calls no function: please report this bug")
+def send_event(step_id: str | StepOptions, events: Event | Sequence[Event]) -> Coroutine[Any, Any, list[str]]:
+    """
+    Send events, exactly once in a run: they are stored in the same commit as the step.
+
+    Args:
+        step_id: Name of the step.
+        events: One `Event`, or several.
+
+    Returns:
+        Their IDs. An event without one gets an ID made from the run's and the step's.
+
+    Raises:
+        EventError: One of them is too large or has no JSON form; then none is sent.
+        StepUsageError: As in `run`.
+    """
+    sending: Coroutine[Any, Any, list[str]] = _event_steps.send_event(TaskPass, step_id, events)
+    return sending
+
+
+def wait_for_signal(
+    step_id: str | StepOptions, *, signal: str, timeout: duration.Duration
+) -> Coroutine[Any, Any, Signal | None]:
+    """
+    Wait for a signal: something that is sent to this step alone, by its name.
+
+    Args:
+        step_id: Name of the step.
+        signal: Name of the signal. One step at a time waits for it.
+        timeout: How long to wait, from the first time the step is reached.
+
+    Returns:
+        The signal, or None if it did not come in time. One that was sent before the step was reached is lost.
+
+    Raises:
+        ValueError: *timeout* is not a duration.
+        SignalTakenError: Another step waits for it; at every replay, too.
+        StepUsageError: As in `run`.
+    """
+    waiting: Coroutine[Any, Any, Signal | None] = _event_steps.wait_for_signal(TaskPass, step_id, signal, timeout)
+    return waiting
+
+
+def send_signal(step_id: str | StepOptions, signal: str, data: Any = None) -> Coroutine[Any, Any, bool]:
+    """
+    Wake the step that waits for a signal, exactly once in a run.
+
+    Args:
+        step_id: Name of the step.
+        signal: Name of the signal.
+        data: Any JSON.
+
+    Returns:
+        Whether a step waited for it. If not, the signal is gone.
+
+    Raises:
+        EventError: *data* is too large or has no JSON form.
+        StepUsageError: As in `run`.
+    """
+    sending: Coroutine[Any, Any, bool] = _event_steps.send_signal(TaskPass, step_id, signal, data)
+    return sending
+
+
+def invoke(
+    step_id: str | StepOptions,
+    *,
+    endpoint: Callable[..., Any] | str,
+    params: Mapping[str, Any] | None = None,
+    json: Any = None,
+    timeout: duration.Duration = "365d",
+) -> Coroutine[Any, Any, Any]:
+    """
+    Call another endpoint of the application as a child run, and wait for its end.
+
+    The child runs once, however often either run is interrupted. Its request goes through the application like any
+    other, hooks included, with the host, the ``Authorization`` and the cookies of this run's request.
+
+    Args:
+        step_id: Name of the step.
+        endpoint: The handler under ``@inngest.endpoint``, or the endpoint's ID.
+        params: Values for the route's path, and for the query string.
+        json: The request's body. Without one, the request is a GET if the route takes it.
+        timeout: How long to wait for the child. After it the child goes on by itself.
+
+    Returns:
+        The child's response, decoded from JSON.
+
+    Raises:
+        StepError: The child failed, answered with another status than success, or did not end in time;
+            ``child_run_id`` names its run.
+        StepUsageError: There is no such endpoint, or no route of it takes these *params*; or as in `run`.
+    """
+    calling: Coroutine[Any, Any, Any] = _event_steps.invoke(TaskPass, step_id, endpoint, params, json, timeout)
+    return calling
 
 
 def idempotency_key() -> str:

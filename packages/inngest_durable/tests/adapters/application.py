@@ -34,6 +34,7 @@ A framework's module (`quart_app`) builds it from the same step functions with t
                                for it, answers by `abort(409)` or, with ?answer=error, raises
     /shop/<item>               the same as /book, in a blueprint
     /guarded?times=            step flaky fails once; a before_request hook refuses the first times re-entries with 401
+    /marked                    step flaky fails once; answers what a hook left in `g`, at the first pass alone
     /whoami                    answers the session's user
 """
 

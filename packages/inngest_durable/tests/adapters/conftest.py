@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from inngest_durable import Inngest
 
+from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.frameworks import FRAMEWORKS, SERVED, Framework
-from packages.inngest_durable.tests.adapters.servers import ThreadServer, UvicornThread
+from packages.inngest_durable.tests.adapters.outside import Outside
+from packages.inngest_durable.tests.adapters.servers import ThreadServer
 from packages.inngest_durable.tests.adapters.site import Site
+from packages.inngest_durable.tests.adapters.threads import Handler, Threads
 
 StartSite = Callable[..., Site]
 Serve = Callable[..., Site]
@@ -88,20 +91,47 @@ def site(start_site: StartSite) -> Site:
 
 
 @pytest.fixture(params=SERVED, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
-def served(request: pytest.FixtureRequest, tmp_path: Path, opened: Opened) -> Site:
-    """Serve the application by each server of each framework in turn."""
+def serve_under(request: pytest.FixtureRequest, tmp_path: Path, opened: Opened) -> Callable[[str], Site]:
+    """Give a function that serves the application under a prefix, by each server of each framework in turn."""
     framework, server = request.param
-    return opened.add(_serve(framework, server, tmp_path))
+    return lambda prefix: opened.add(_serve(framework, server, tmp_path, root_path=prefix))
+
+
+@pytest.fixture
+def served(serve_under: Callable[[str], Site]) -> Site:
+    """Serve the application by each server of each framework in turn."""
+    return serve_under("")
+
+
+@pytest.fixture(params=colourless.WEBS)
+def web(request: pytest.FixtureRequest) -> Iterator[colourless.Web]:
+    """Run the test over each framework in turn: `shop` and `colourless` are of that one."""
+    yield colourless.choose(request.param)
+    colourless.choose("quart")
 
 
 @pytest.fixture
 def serve(tmp_path: Path, opened: Opened) -> Serve:
     """Give a function that serves an application which a test made itself, on the database of its folder."""
 
-    def start(app: Any, inngest: Inngest, server: Callable[..., ThreadServer] = UvicornThread, **options: Any) -> Site:
-        return opened.add(Site.at(server(app, **options), inngest, tmp_path))
+    def start(app: Any, inngest: Inngest, server: Callable[..., ThreadServer] | None = None, **options: Any) -> Site:
+        return opened.add(Site.at((server or colourless.web().servers[0])(app, **options), inngest, tmp_path))
 
     return start
+
+
+@pytest.fixture
+def threads(tmp_path: Path) -> Iterator[Callable[..., Threads]]:
+    """Give a function that makes a Flask application with one handler."""
+    opened: list[Threads] = []
+
+    def start(make: Callable[[Outside], Handler], **options: Any) -> Threads:
+        opened.append(Threads(tmp_path, make, **options))
+        return opened[-1]
+
+    yield start
+    for application in opened:
+        application.close()
 
 
 def _serve(framework: Framework, server: str, folder: Path, **options: Any) -> Site:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from packages.inngest_durable.tests.adapters import quart_app
+from packages.inngest_durable.tests.adapters import flask_app, quart_app
 from packages.inngest_durable.tests.adapters.application import Application
 from packages.inngest_durable.tests.adapters.servers import (
     HypercornThread,
     ThreadServer,
     UvicornThread,
+    WaitressThread,
+    WerkzeugThread,
+    gunicorn_command,
     hypercorn_command,
     uvicorn_command,
 )
@@ -45,6 +48,12 @@ QUART = Framework(
         "hypercorn": lambda port, *options: hypercorn_command(_QUART_APP, port, "--graceful-timeout", "1", *options),
     },
 )
-FRAMEWORKS = (QUART,)
+FLASK = Framework(
+    "flask",
+    flask_app.build,
+    {"waitress": WaitressThread, "werkzeug": WerkzeugThread},
+    {"gunicorn": lambda port, *options: gunicorn_command(f"{flask_app.__name__}:create_app", port, *options)},
+)
+FRAMEWORKS = (QUART, FLASK)
 # Every server of every framework, for scenarios in which servers differ.
 SERVED = tuple((framework, server) for framework in FRAMEWORKS for server in framework.threads)

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from inngest_durable import StepError, step
-from quart.typing import ResponseReturnValue
+from inngest_durable import StepError
 
+from packages.inngest_durable.tests.adapters.colourless import step
 from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop
 
-Handler = Callable[[], Awaitable[ResponseReturnValue]]
+Handler = Callable[[], Awaitable[Any]]
 
 
 def shop_of(folder: Path, handler: Callable[[Outside], Handler], **options: Any) -> Shop:
@@ -21,7 +21,7 @@ def shop_of(folder: Path, handler: Callable[[Outside], Handler], **options: Any)
     shop.app.get("/")(shop.inngest.endpoint(id="order", **options)(handler(shop.outside)))
 
     @shop.app.errorhandler(StepError)
-    async def show(error: StepError) -> ResponseReturnValue:
+    async def show(error: StepError) -> Any:
         return {"step": error.step_id, "error": error.name, "attempts": error.attempt}, 502
 
     @shop.app.get("/plain")

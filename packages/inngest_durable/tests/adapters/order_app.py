@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from inngest_durable import step
-from quart import Response, abort, request, session
-from quart.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from packages.inngest_durable.tests.adapters.application import QUICK
+from packages.inngest_durable.tests.adapters.colourless import Response, abort, request, session, step
 from packages.inngest_durable.tests.adapters.outside import OutageError
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, mount_wait, note_visits
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
@@ -50,7 +48,7 @@ def _add_orders(shop: Shop) -> None:
 
     @shop.app.route("/order", methods=["GET", "POST", "PUT"])
     @shop.inngest.endpoint(id="order", retries=QUICK)
-    async def order() -> Response:
+    async def order() -> Any:
         outside.record("handler")
         text = await step.run("charge", outside.act, "charge", request.args.get("fail", 0, type=int))
         response = Response(text, 201, {"X-Order": "7", "Cache-Control": "max-age=5"})
@@ -113,7 +111,7 @@ def _add_failures(shop: Shop) -> None:
         return await step.run("charge", outside.act, "charge", 1_000)
 
     @shop.app.errorhandler(Exception)
-    async def show(error: Exception) -> ResponseReturnValue:
+    async def show(error: Exception) -> Any:
         return error.get_response() if isinstance(error, HTTPException) else (type(error).__name__, 502)
 
 

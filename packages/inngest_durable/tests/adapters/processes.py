@@ -65,3 +65,12 @@ class SiteProcess:
             process.kill()
             raise
         return process
+
+
+@contextmanager
+def waiter(site: SiteProcess, asleep: str) -> Iterator[Callable[[], bytes]]:
+    """Hold a request at the wait URL of a run of *asleep*, which sleeps; gives a function that returns its answer."""
+    location = site.get(asleep).headers["location"]
+    with site.request(location) as connection:
+        Outside(site.folder / "visits").wait_for(location.split("?")[0])
+        yield lambda: connection.recv(4096)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from inngest_durable import Inngest, StepError
-from inngest_durable.quart import endpoint_adapter
+from inngest_durable.quart import current_pass, endpoint_adapter
 from quart import Quart, Response, g, jsonify, request
 from quart.typing import ResponseReturnValue
 
@@ -33,7 +33,7 @@ def build(folder: Path) -> Application:
     _add_hooks(app, outside, folder)
     quart_bookings.add(app, inngest, outside)
     quart_failures.add(app, inngest, outside)
-    quart_answers.add(app, inngest, outside, folder)
+    quart_answers.add(app, inngest, outside)
     inngest.init_app(app)
     return Application(app, inngest)
 
@@ -49,6 +49,8 @@ def _add_hooks(app: Quart, outside: Outside, folder: Path) -> None:
     @app.before_request
     async def note_visit() -> None:
         g.user = request.headers.get("x-user", "nobody")
+        if current_pass() == "first":
+            g.mark = "left by the first pass"
         visits.record(request.path)
 
     @app.before_request

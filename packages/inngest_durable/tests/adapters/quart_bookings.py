@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from inngest_durable import Inngest, step
-from quart import Blueprint, Quart, request, url_for
+from quart import Blueprint, Quart, g, request, url_for
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.outside import Outside
@@ -75,6 +75,12 @@ def _add_bookings(app: Quart, inngest: Inngest, outside: Outside) -> None:
     @inngest.endpoint(retries=QUICK)
     async def guarded() -> str:
         return await step.run("flaky", outside.act, "flaky", 1)
+
+    @app.get("/marked")
+    @inngest.endpoint(retries=QUICK)
+    async def marked() -> str:
+        await step.run("flaky", outside.act, "flaky", 1)
+        return str(g.get("mark"))
 
 
 def _add_pauses(app: Quart, inngest: Inngest, outside: Outside) -> None:

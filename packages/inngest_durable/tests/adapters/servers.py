@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 import hypercorn
 import hypercorn.asyncio
 import uvicorn
+import waitress.server
+import werkzeug.serving
 
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 
@@ -50,30 +52,31 @@ def free_port() -> int:
 
 class ThreadServer(ABC):
     """
-    A server with an event loop of its own in a thread.
+    A server in a thread.
 
     Attributes:
         port: Where it listens on 127.0.0.1.
+        buffers_requests: Whether the application sees a request only when its body has come in whole.
     """
+
+    buffers_requests = False
 
     def __init__(self) -> None:
         self._listener = listening_socket()
         self.port: int = self._listener.getsockname()[1]
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="server", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._thread.start()
         wait_until(lambda: self._is_started() or not self._thread.is_alive(), "the server to start")
         if not self._thread.is_alive():
             raise RuntimeError("the server ended before it was ready")
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the server's loop and return its result."""
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Call what the application would: on the server's loop, or in a thread. Returns its result."""
         return self.submit(work).result(_STOP_SECONDS)
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start a coroutine on the server's loop."""
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    @abstractmethod
+    def submit(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Begin with what `call` does."""
 
     def ask_to_stop(self) -> None:
         """Tell the server to end, as its operator would; harmless when it has ended."""
@@ -87,12 +90,8 @@ class ThreadServer(ABC):
         assert not self._thread.is_alive(), "the server does not end"
         self._listener.close()
 
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self._serve()
-
     @abstractmethod
-    async def _serve(self) -> None: ...
+    def _run(self) -> None: ...
 
     @abstractmethod
     def _is_started(self) -> bool: ...
@@ -101,7 +100,34 @@ class ThreadServer(ABC):
     def _ask_to_stop(self) -> None: ...
 
 
-class UvicornThread(ThreadServer):
+class AsgiThread(ThreadServer):
+    """A server with an event loop of its own in a thread."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__()
+
+    def submit(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Begin with what `call` does."""
+        assert self._loop is not None
+
+        async def working() -> T:
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(working(), self._loop)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._serve()
+
+    @abstractmethod
+    async def _serve(self) -> None: ...
+
+
+class UvicornThread(AsgiThread):
     """Uvicorn in a thread."""
 
     def __init__(self, app: Any, *, root_path: str = "") -> None:
@@ -120,7 +146,7 @@ class UvicornThread(ThreadServer):
         self._server.should_exit = True
 
 
-class HypercornThread(ThreadServer):
+class HypercornThread(AsgiThread):
     """Hypercorn in a thread."""
 
     def __init__(self, app: Any, *, root_path: str = "") -> None:
@@ -145,6 +171,99 @@ class HypercornThread(ThreadServer):
         assert self._loop is not None
         assert self._stopping is not None
         self._loop.call_soon_threadsafe(self._stopping.set)
+
+
+class WsgiThread(ThreadServer):
+    """A server that calls the application in threads."""
+
+    def submit(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Begin with what `call` does."""
+        future: Future[T] = Future()
+
+        def working() -> None:
+            try:
+                future.set_result(asyncio.run(_result_of(work())))
+            except Exception as error:
+                future.set_exception(error)
+
+        threading.Thread(target=working, daemon=True).start()
+        return future
+
+
+class WerkzeugThread(WsgiThread):
+    """Werkzeug's development server in a thread, which starts a thread for each connection."""
+
+    def __init__(self, app: Any, *, root_path: str = "") -> None:
+        self._app = _under(root_path, app)
+        self._server: werkzeug.serving.BaseWSGIServer | None = None
+        super().__init__()
+
+    def _run(self) -> None:
+        self._server = werkzeug.serving.make_server(
+            *("127.0.0.1", self.port, self._app),
+            threaded=True,
+            request_handler=_QuietHandler,
+            fd=os.dup(self._listener.fileno()),
+        )
+        self._server.serve_forever(poll_interval=0.02)
+        self._server.server_close()
+
+    def _is_started(self) -> bool:
+        return self._server is not None
+
+    def _ask_to_stop(self) -> None:
+        assert self._server is not None
+        # From another thread: it returns when the server has noticed.
+        self._server.shutdown()
+
+
+class _QuietHandler(werkzeug.serving.WSGIRequestHandler):
+    """Keeps connections, and does not print each request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  # werkzeug's name
+        pass
+
+
+class WaitressThread(WsgiThread):
+    """Waitress in a thread, with 32 threads for requests."""
+
+    buffers_requests = True
+
+    def __init__(self, app: Any, *, root_path: str = "") -> None:
+        self._app = app
+        self._root_path = root_path
+        self._server: Any = None
+        super().__init__()
+
+    def _run(self) -> None:
+        own = self._listener.dup()
+        self._server = waitress.server.create_server(self._app, sockets=[own], threads=32, url_prefix=self._root_path)
+        self._server.run()
+
+    def _is_started(self) -> bool:
+        return self._server is not None
+
+    def _ask_to_stop(self) -> None:
+        with suppress(OSError):
+            # Told twice, it may have ended meanwhile.
+            self._server.trigger.pull_trigger(self._server.close)
+
+
+async def _result_of(work: Awaitable[T]) -> T:
+    return await work
+
+
+def _under(prefix: str, app: Any) -> Any:
+    """Return an application that is mounted under *prefix*."""
+
+    def mounted(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["SCRIPT_NAME"] = prefix
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(prefix)
+        return app(environ, start_response)
+
+    return mounted if prefix else app
 
 
 class ServerProcess:
@@ -217,6 +336,15 @@ def uvicorn_command(application: str, port: int, *options: str) -> list[str]:
 def hypercorn_command(application: str, port: int, *options: str) -> list[str]:
     """Return the command line of hypercorn for an application factory."""
     return [sys.executable, "-m", "hypercorn", f"{application}()", "--bind", f"127.0.0.1:{port}", *options]
+
+
+def gunicorn_command(application: str, port: int, *options: str) -> list[str]:
+    """Return the command line of gunicorn for an application factory, as the documentation shows it."""
+    config = str(Path(__file__).with_name("gunicorn_conf.py"))
+    return [
+        *(sys.executable, "-m", "gunicorn", f"{application}()", "--bind", f"127.0.0.1:{port}", "--config", config),
+        *("--worker-class", "gthread", "--threads", "4", *options),
+    ]
 
 
 def _accepts(port: int) -> bool:

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from inngest_durable import EmbeddedEngine, Inngest, step
-from inngest_durable.quart import QuartAdapter, endpoint_adapter
-from quart import Quart, request
+from inngest_durable import EmbeddedEngine, Inngest
+from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK, database_of
+from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, request, step, web
 from packages.inngest_durable.tests.adapters.outside import Outside
 
 # Holds nobody: for tests that only want to see where a run stands.
@@ -41,7 +41,7 @@ class Shop:
 
 
 def bare_shop(
-    folder: Path, adapter: QuartAdapter = endpoint_adapter, *, engine: dict[str, Any] | None = None, **options: Any
+    folder: Path, adapter: Any = endpoint_adapter, *, engine: dict[str, Any] | None = None, **options: Any
 ) -> Shop:
     """
     Return an application without routes, and not yet connected.
@@ -53,10 +53,10 @@ def bare_shop(
         **options: Options of the client.
     """
     embedded = EmbeddedEngine(database_of(folder), **{"shutdown_grace": "5s", **(engine or {})})
-    return Shop(Quart("shop"), Inngest("shop", adapter, embedded, **options), Outside(folder))
+    return Shop(web().app("shop"), Inngest("shop", adapter_of(adapter), embedded, **options), Outside(folder))
 
 
-def open_shop(folder: Path, adapter: QuartAdapter = endpoint_adapter, **options: Any) -> Shop:
+def open_shop(folder: Path, adapter: Any = endpoint_adapter, **options: Any) -> Shop:
     """Return the application with the routes that are listed above, connected."""
     shop = bare_shop(folder, adapter, **options)
     add_routes(shop, folder)

@@ -12,7 +12,7 @@ from inngest_durable import Inngest
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import ThreadServer
+from packages.inngest_durable.tests.adapters.servers import ThreadServer, WsgiThread
 
 RUN_ID = "x-inngest-run-id"
 
@@ -65,3 +65,6 @@ class Site:
         """Let go of whatever is held, and end the server."""
         self.leave()
         self.server.stop()
+        if isinstance(self.server, WsgiThread):
+            # There is no lifespan that would do it.
+            self.server.call(self.inngest.stop)

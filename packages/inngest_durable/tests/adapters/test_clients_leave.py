@@ -83,7 +83,8 @@ def test_client_that_leaves_before_its_body_is_complete_makes_no_run(served: Sit
     """A request that never came in whole is none."""
     with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as connection:
         connection.sendall(b"POST /echo/tail HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhalf")
-        served.visits.wait_for("/echo/tail")
+        if not served.server.buffers_requests:
+            served.visits.wait_for("/echo/tail")
     served.records.wait_for_end(served.get("/book").headers["x-inngest-run-id"])
 
     assert len(served.records.runs()) == 1

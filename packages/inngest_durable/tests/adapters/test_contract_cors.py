@@ -7,15 +7,15 @@ from typing import Any
 
 import httpx
 import pytest
-from inngest_durable import step
-from inngest_durable.quart import endpoint_adapter
-from quart import Response, request
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.browser_rules import BlockedError, Page
+from packages.inngest_durable.tests.adapters.colourless import Response, endpoint_adapter, over_both, request, step
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.shop import AT_ONCE, Shop, bare_shop, cancel, mount_wait, open_shop
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+
+pytestmark = over_both
 
 PAGE = "https://page.example"
 OTHER = "https://other.example"
@@ -103,7 +103,7 @@ def test_preflight_is_answered(
 
         assert (answer.status_code, answer.content) == (204, b"")
         assert answer.headers.get_list("access-control-allow-origin") == allowed
-        assert answer.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+        assert answer.headers["access-control-allow-methods"] == "GET, HEAD, DELETE, OPTIONS"
         names = {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
         assert {"accept", "content-type", "last-event-id", "prefer"} <= names
         assert int(answer.headers["access-control-max-age"]) == 3600

@@ -8,21 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import RetryPolicy, step
-from inngest_durable.quart import current_pass
-from quart import Quart, Response, redirect, request
-from quart.typing import ResponseReturnValue
-from quart.views import MethodView
+from inngest_durable import RetryPolicy
+from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
+from packages.inngest_durable.tests.adapters.colourless import (
+    Response,
+    current_pass,
+    method_view,
+    over_both,
+    over_quart_only,
+    put_middleware,
+    redirect,
+    request,
+    step,
+)
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.outside import OutageError
 from packages.inngest_durable.tests.adapters.shop import AT_ONCE, Shop, bare_shop, mount_wait, open_shop, query_of
 from packages.inngest_durable.tests.adapters.site import RUN_ID
 
+pytestmark = over_both
+
 ATTEMPTS = QUICK.max_retries + 1
 
-Hook = Callable[[], Awaitable[ResponseReturnValue | None]]
+Hook = Callable[[], Awaitable[Any | None]]
 
 
 def guarded_shop(folder: Path, hook: Hook | None = None, *, route: str = "/order") -> Shop:
@@ -37,23 +47,23 @@ def guarded_shop(folder: Path, hook: Hook | None = None, *, route: str = "/order
     if hook is not None:
 
         @shop.app.before_request
-        async def meet_reentries() -> ResponseReturnValue | None:
+        async def meet_reentries() -> Any | None:
             return await hook() if current_pass() == "reentry" else None
 
     return shop
 
 
-async def to_login() -> ResponseReturnValue:
+async def to_login() -> Any:
     """Send who is not logged in to the login."""
     return redirect("/login?next=/order")
 
 
-async def broken() -> ResponseReturnValue:
+async def broken() -> Any:
     """Fail, as a hook with a mistake does."""
     raise OutageError("the session store is down")
 
 
-async def teapot() -> ResponseReturnValue:
+async def teapot() -> Any:
     """Answer with a body and a cookie."""
     response = Response("no", 418)
     response.set_cookie("seen", "1")
@@ -105,6 +115,7 @@ def test_reentry_of_a_moved_route_is_a_failed_attempt(tmp_path: Path, serve: Ser
     assert site.records.wait_for_only_run().status == "failed"
 
 
+@over_quart_only
 def test_reentry_that_another_view_answers_is_a_failed_attempt(tmp_path: Path, serve: Serve) -> None:
     """An answer of 200 does not complete the run, if it is not its endpoint that gave it."""
     shop = guarded_shop(tmp_path)
@@ -132,15 +143,13 @@ def test_reentry_that_another_view_answers_is_a_failed_attempt(tmp_path: Path, s
 def test_middleware_that_raises_at_a_reentry_costs_an_attempt(tmp_path: Path, serve: Serve) -> None:
     """Middleware inside the edge that breaks is a failed attempt, and the run goes on when it works again."""
     shop = guarded_shop(tmp_path)
-    inner = shop.app.asgi_app
     breaks = [True, True]
 
-    async def middleware(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and shop.outside.counts().get("flaky") == 1 and breaks and breaks.pop():
+    def break_down() -> None:
+        if shop.outside.counts().get("flaky") == 1 and breaks and breaks.pop():
             raise OutageError("the middleware is broken")
-        await inner(scope, receive, send)
 
-    shop.app.asgi_app = middleware  # type: ignore[method-assign]
+    put_middleware(shop.app, break_down)
     shop.inngest.init_app(shop.app)
     site = serve(shop.app, shop.inngest)
     run_id = site.get("/order").headers[RUN_ID]
@@ -155,7 +164,7 @@ def test_hook_can_let_reentries_pass(tmp_path: Path, serve: Serve) -> None:
     shop = bare_shop(tmp_path)
 
     @shop.app.before_request
-    async def limit() -> ResponseReturnValue | None:
+    async def limit() -> Any | None:
         if current_pass() != "first":
             return None
         return None if shop.outside.record("request") <= 2 else ("slow down", 429)
@@ -247,7 +256,7 @@ def test_current_pass_knows_endpoints_in_class_based_views(tmp_path: Path, serve
     async def before() -> None:
         shop.outside.record(request.method, kind=current_pass())
 
-    class Orders(MethodView):
+    class Orders(method_view()):  # type: ignore[misc]  # of the framework that the test runs over
         @shop.inngest.endpoint(retries=QUICK)
         async def get(self) -> str:
             return await step.run("flaky", shop.outside.act, "flaky", 1)
@@ -266,6 +275,7 @@ def test_current_pass_knows_endpoints_in_class_based_views(tmp_path: Path, serve
     assert [call["kind"] for call in shop.outside.calls("POST")] == [None]
 
 
+@over_quart_only
 async def test_current_pass_outside_of_a_request_is_none(tmp_path: Path) -> None:
     """Code that also runs in scripts and at the start can ask without a request."""
     shop = open_shop(tmp_path)

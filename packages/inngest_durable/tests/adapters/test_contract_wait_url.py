@@ -11,15 +11,22 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from inngest_durable.quart import endpoint_adapter
-from quart import Response
-from quart import request as current_request
 
+from packages.inngest_durable.tests.adapters.colourless import (
+    EACH_SERVER,
+    Response,
+    endpoint_adapter,
+    over_both,
+    over_quart_only,
+    request,
+    web,
+)
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.hasty import SPEED, HastyUvicorn
-from packages.inngest_durable.tests.adapters.servers import HypercornThread, ThreadServer, UvicornThread
 from packages.inngest_durable.tests.adapters.shop import AT_ONCE, cancel, change, open_shop, query_of
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+
+pytestmark = over_both
 
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 # An answer that took longer was held.
@@ -206,6 +213,7 @@ def test_unreadable_prefer_holds_as_without(waiting: Waiting) -> None:
     assert answers == [(200, "held#1")] * len(PREFER_GARBAGE)
 
 
+@over_quart_only
 def test_request_is_held_for_25_seconds_at_most(tmp_path: Path, serve: Serve) -> None:
     """Without a wish, and with a larger one, a request is held for 25 s; a smaller wish is granted."""
     shop = open_shop(tmp_path)
@@ -243,11 +251,11 @@ def test_finished_run_answers_as_the_handler_did(waiting: Waiting) -> None:
         assert_private(answer)
 
 
-@pytest.mark.parametrize("server", [UvicornThread, HypercornThread])
-def test_head_is_get_without_the_body(tmp_path: Path, serve: Serve, server: type[ThreadServer]) -> None:
+@pytest.mark.parametrize("server", EACH_SERVER)
+def test_head_is_get_without_the_body(tmp_path: Path, serve: Serve, server: int) -> None:
     """HEAD of a run that goes on, has ended, was cancelled or is unknown has GET's headers and no body."""
     shop = open_shop(tmp_path)
-    waiting = Waiting(serve(shop.app, shop.inngest, server), default_url)
+    waiting = Waiting(serve(shop.app, shop.inngest, web().servers[server]), default_url)
     (_, running), (finished_id, finished), (cancelled_id, cancelled) = (
         waiting.new(path) for path in ("/asleep", "/flaky?fail=1", "/asleep")
     )
@@ -320,11 +328,9 @@ def test_hook_that_refuses_the_wait_url_is_obeyed(tmp_path: Path, serve: Serve) 
 
     @shop.app.before_request
     async def refuse() -> tuple[str, int] | None:
-        from quart import request
-
         return (
             ("members only", 403)
-            if request.path.startswith("/_inngest") and "x-member" not in current_request.headers
+            if request.path.startswith("/_inngest") and "x-member" not in request.headers
             else None
         )
 

@@ -109,9 +109,9 @@ async def test_start_and_stop_are_harmless_twice(tmp_path: Path) -> None:
 async def test_start_that_was_cancelled_starts_for_others(tmp_path: Path) -> None:
     """The first request starts the engine; when its client leaves meanwhile, the others get it all the same."""
     shop = open_shop(tmp_path)
-    first = asyncio.create_task(shop.inngest.start())
+    first = asyncio.ensure_future(shop.inngest.start())
     await asyncio.sleep(0)
-    second = asyncio.create_task(shop.inngest.start())
+    second = asyncio.ensure_future(shop.inngest.start())
     first.cancel()
     await second
 
@@ -263,9 +263,9 @@ def test_engine_starts_at_the_first_request_after_a_stop(tmp_path: Path, serve: 
     shop = open_shop(tmp_path)
     site = serve(shop.app, shop.inngest)
     location = site.get("/flaky?fail=1").headers["location"]
-    site.server.call(shop.inngest.stop())
+    site.server.call(shop.inngest.stop)
     answer = site.get(location)
-    site.server.call(shop.inngest.stop())
+    site.server.call(shop.inngest.stop)
 
     assert answer.text == "flaky#2"
     assert site.get("/flaky").text == "flaky#3"
@@ -275,7 +275,7 @@ def test_many_first_requests_start_one_engine(tmp_path: Path, serve: Serve) -> N
     """Requests that come at the same time to an engine that is not started wait for one start."""
     shop = open_shop(tmp_path)
     site = serve(shop.app, shop.inngest)
-    site.server.call(shop.inngest.stop())
+    site.server.call(shop.inngest.stop)
     with ThreadPoolExecutor(8) as pool:
         statuses = {response.status_code for response in pool.map(lambda _: site.get("/flaky"), range(8))}
 
@@ -400,13 +400,13 @@ def test_requests_during_the_drain_are_redirected(tmp_path: Path, serve: Serve) 
     site = serve(shop.app, shop.inngest)
     location = site.get("/slow").headers["location"]
     site.outside.wait_for("held")
-    stopping = site.server.submit(shop.inngest.stop())
+    stopping = site.server.submit(shop.inngest.stop)
     # The drain has begun before anything that is asked of the loop after it.
-    site.server.call(asyncio.sleep(0))
+    site.server.call(lambda: asyncio.sleep(0))
     late = site.get("/flaky")
     site.outside.open("held")
     stopping.result(10)
-    site.server.call(shop.inngest.start())
+    site.server.call(shop.inngest.start)
 
     assert late.status_code == 303
     assert site.follow(late).text == "flaky#1"
@@ -420,10 +420,10 @@ def test_stop_gives_up_on_a_step_after_the_grace(tmp_path: Path, serve: Serve) -
     site = serve(shop.app, shop.inngest)
     run_id = site.get("/slow").headers[RUN_ID]
     site.outside.wait_for("held")
-    site.server.submit(shop.inngest.stop()).result(3)
+    site.server.submit(shop.inngest.stop).result(3)
     # Its thread is still there; the next worker does not know of it.
     site.outside.open("held")
-    site.server.call(shop.inngest.start())
+    site.server.call(shop.inngest.start)
 
     assert site.records.wait_for_end(run_id).status == "completed"
     assert site.records.steps(run_id)["held"].state == "completed"

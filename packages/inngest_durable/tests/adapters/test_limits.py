@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import inngest_durable
 import pytest
-from inngest_durable import LimitExceededError, StepError, step
+from inngest_durable import LimitExceededError, StepError
 from inngest_durable._core.limits import KIB, MIB, Limits
-from quart import Response, request
-from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters.application import QUICK
+from packages.inngest_durable.tests.adapters.colourless import (
+    EACH_SERVER,
+    Response,
+    body_chunks,
+    get_data,
+    over_both,
+    over_quart_only,
+    request,
+    step,
+    web,
+)
 from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.servers import HypercornThread, ThreadServer, UvicornThread
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 
-SERVERS = [UvicornThread, HypercornThread]
+pytestmark = over_both
 
 
 def is_clear(text: str, name: str, value: int, limit: int) -> bool:
@@ -48,11 +58,11 @@ def texts(folder: Path, **limits: int) -> Shop:
     @shop.inngest.endpoint(retries=QUICK)
     async def upload() -> str:
         outside.record("handler")
-        return await step.run("size", lambda size: str(size), len(await request.get_data()))
+        return await step.run("size", lambda size: str(size), len(await get_data()))
 
     @shop.app.get("/steps")
     @shop.inngest.endpoint(id="steps", retries=QUICK)
-    async def steps() -> ResponseReturnValue:
+    async def steps() -> Any:
         """Make a step of each size; a failed one is answered with its error."""
         try:
             for number, size in enumerate(map(int, request.args["sizes"].split(","))):
@@ -65,7 +75,7 @@ def texts(folder: Path, **limits: int) -> Shop:
 
     @shop.app.get("/response")
     @shop.inngest.endpoint(retries=QUICK)
-    async def response() -> ResponseReturnValue:
+    async def response() -> Any:
         await step.run("flaky", outside.act, "flaky", request.args.get("fail", 0, type=int))
         body = b"x" * request.args.get("size", 0, type=int)
         return Response(in_chunks(len(body)) if "streamed" in request.args else body, 201, {"X-Kept": "yes"})
@@ -87,12 +97,12 @@ def test_limits_can_be_raised_with_what_the_package_exports() -> None:
     assert "Limits" in inngest_durable.__all__
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", EACH_SERVER)
 @pytest.mark.parametrize("size", [1 * MIB + 1, 20 * MIB], ids=["just over", "over the framework's own limit"])
-def test_large_request_is_refused(tmp_path: Path, serve: Serve, server: type[ThreadServer], size: int) -> None:
+def test_large_request_is_refused(tmp_path: Path, serve: Serve, server: int, size: int) -> None:
     """A body over the limit, with a length or in chunks, is answered 413; nothing runs and nothing is written."""
     shop = texts(tmp_path)
-    site = serve(shop.app, shop.inngest, server)
+    site = serve(shop.app, shop.inngest, web().servers[server])
     answers = [
         site.client.post("/upload", content=bytes(size)),
         site.client.post("/upload", content=in_chunks(size)),
@@ -128,7 +138,7 @@ def test_large_upload_to_another_view_is_none_of_ours(tmp_path: Path, serve: Ser
     @shop.app.post("/plain-upload")
     async def plain_upload() -> str:
         received = 0
-        async for chunk in request.body:
+        async for chunk in body_chunks():
             received += len(chunk)
         return f"{received} {tracemalloc.get_traced_memory()[1] - before}"
 
@@ -234,6 +244,7 @@ def test_too_many_steps_fail_the_run(tmp_path: Path, serve: Serve) -> None:
     assert site.outside.counts() == {"text": 3 + 3}
 
 
+@over_quart_only
 def test_steps_of_all_branches_count(tmp_path: Path, serve: Serve) -> None:
     """Steps at the same time count as others do; and a replay does not count a step twice."""
     shop = bare_shop(tmp_path, limits=Limits(steps=4))
@@ -306,11 +317,11 @@ def test_no_more_reentries_at_a_time_than_allowed(tmp_path: Path, serve: Serve) 
     shop = bare_shop(tmp_path, engine={"max_concurrent_passes": 2})
     active: list[int] = [0, 0]
 
-    async def work() -> None:
+    def work() -> None:
         active[0] += 1
         active[1] = max(active)
         # Time for others to begin, if they are let.
-        await asyncio.sleep(0.02)
+        time.sleep(0.02)
         active[0] -= 1
 
     @shop.app.get("/")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -14,21 +13,12 @@ import pytest
 
 from packages.inngest_durable.tests.adapters.conftest import StartSite
 from packages.inngest_durable.tests.adapters.frameworks import FRAMEWORKS
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
+from packages.inngest_durable.tests.adapters.processes import SiteProcess, waiter
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from packages.inngest_durable.tests.adapters.test_clients_leave import connection_of
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 
 COMMANDS = tuple((framework, server) for framework in FRAMEWORKS for server in framework.commands)
-
-
-@contextmanager
-def waiter(site: SiteProcess) -> Iterator[Callable[[], bytes]]:
-    """Hold a request at the wait URL of a run that sleeps; gives a function that returns its answer."""
-    location = site.get("/long-sleep").headers["location"]
-    with site.request(location) as connection:
-        Outside(site.folder / "visits").wait_for(location.split("?")[0])
-        yield lambda: connection.recv(4096)
 
 
 @pytest.fixture(params=COMMANDS, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
@@ -44,7 +34,7 @@ def test_sigterm_in_mid_step_loses_nothing(processes: SiteProcess, to: str) -> N
     """The step in flight ends and is checkpointed, the process exits, and the next one completes the run."""
     with processes.request("/held"):
         processes.outside.wait_for("two")
-    with waiter(processes) as answered:
+    with waiter(processes, "/long-sleep") as answered:
         processes.process.terminate(group=to == "group")
         # Held requests are let go when the server begins to stop: only then may the step end.
         answered()
@@ -66,29 +56,35 @@ def test_sigterm_in_mid_step_loses_nothing(processes: SiteProcess, to: str) -> N
 
 def test_stop_sends_first_pass_clients_to_the_wait_url(site: Site) -> None:
     """When the application stops the engine, a client in mid-run is redirected when the step in flight has ended."""
-    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
+    asleep = site.get("/long-sleep").headers["location"]
+    with (
+        connection_of(site, asleep) as waiter,
+        socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client,
+    ):
         client.sendall(b"GET /held HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         site.outside.wait_for("two")
-        stopping = site.server.submit(site.inngest.stop())
-        # The stop has begun before anything that is asked of the loop after it.
-        site.server.call(asyncio.sleep(0))
+        site.visits.wait_for(asleep.split("?")[0])
+        stopping = site.server.submit(site.inngest.stop)
+        # Who is held is let go when the stop begins.
+        waiter.recv(65536)
         before = stopping.done()
         site.outside.open("two")
         stopping.result(10)
         received = client.recv(65536)
+    (run,) = (run for run in site.records.runs() if run.endpoint.endswith(".held"))
 
     assert not before
     assert received.startswith(b"HTTP/1.1 303")
     assert b"/_inngest/runs/" in received
-    assert site.outside.counts() == {"one": 1, "two": 1}
-    assert site.records.wait_for_only_run("waiting").status == "waiting"
+    assert site.outside.counts() == {"before": 1, "one": 1, "two": 1}
+    assert run.status == "waiting"
 
 
 def test_start_after_stop_goes_on(site: Site) -> None:
     """A run that waited when the engine was stopped completes once it is started again."""
     location = site.get("/sleep?ms=300").headers["location"]
-    site.server.call(site.inngest.stop())
-    site.server.call(site.inngest.start())
+    site.server.call(site.inngest.stop)
+    site.server.call(site.inngest.start)
 
     assert site.get(location).status_code == 200
     assert site.outside.counts() == {"before": 1, "after": 1}

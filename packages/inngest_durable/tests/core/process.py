@@ -14,13 +14,26 @@ from typing import Any, TypeVar
 
 import msgspec
 from inngest_durable import RetryPolicy, RunInterrupt
-from inngest_durable._core.model import Finish, Memo, Park, RecordedRequest, RecordedResponse, Run, RunStatus
+from inngest_durable._core.effects import Along
+from inngest_durable._core.matching import WaitFor
+from inngest_durable._core.model import (
+    Failure,
+    Finish,
+    Memo,
+    Park,
+    RecordedRequest,
+    RecordedResponse,
+    Run,
+    RunStatus,
+    StepState,
+)
 from inngest_durable._core.run_flow import after_error, after_interrupt
 from inngest_durable._core.step_flow import failure_of
 from inngest_durable._pass import PassKind
 from inngest_durable._task_pass import TaskPass
 from inngest_durable.engines.base import Clock, FencedError, TimerHandle
 from inngest_durable.testing import Crash, CrashPoint
+from msgspec.structs import replace
 
 T = TypeVar("T")
 Handler = Callable[[], Awaitable[Any]]
@@ -36,10 +49,16 @@ POLICY = RetryPolicy(jitter=False)
 
 @dataclass
 class Disk:
-    """What survives a crash: one run and its journal."""
+    """
+    What survives a crash: one run and its journal.
+
+    Attributes:
+        came: Results of steps that wait for others, by what they wait for, which the test puts there.
+    """
 
     run: Run | None = None
     memos: dict[str, Memo] = field(default_factory=dict)
+    came: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def the_run(self) -> Run:
@@ -240,6 +259,12 @@ class DiskClaim:
             self.accepted = True
             asyncio.get_running_loop().call_later(ACCEPT_SECONDS, self._accept)
 
+    def begin_attempt(self, key: str, attempt: int) -> None:
+        """Take notice that an attempt begins: nobody is told of it here."""
+
+    def progress(self, key: str, text: str, data: str, at: float) -> None:
+        """Take notice of progress: nobody is told of it here."""
+
     async def save(self, memo: Memo) -> None:
         """Checkpoint *memo*."""
         await self._commit()
@@ -247,7 +272,31 @@ class DiskClaim:
         self._process.disk.memos[memo.key] = memo
         self._process.changed.set()
 
-    async def park(self, park: Park) -> None:
+    async def save_with(self, memo: Memo, along: Along) -> Memo:
+        """Checkpoint *memo*; what it waits for may be there already."""
+        await self._commit()
+        self._guarded(RunStatus.RUNNING)
+        disk = self._process.disk
+        if memo.key in disk.memos and disk.memos[memo.key].is_final:
+            memo = disk.memos[memo.key]
+        elif isinstance(along, WaitFor) and along.name in disk.came:
+            memo = replace(memo, state=StepState.COMPLETED, attempt=1, result=disk.came[along.name], wake_at=None)
+        disk.memos[memo.key] = memo
+        self._process.changed.set()
+        return memo
+
+    def listen(self, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
+        """Listen in vain: nothing comes while a step is parked."""
+        return asyncio.get_running_loop().call_soon(lambda: None)
+
+    def seen(self, key: str) -> None:
+        """Take notice of nothing."""
+
+    def new_child(self, key: str, endpoint: str, request: RecordedRequest, timeout_seconds: float | None) -> Run:
+        """Make no child."""
+        raise NotImplementedError
+
+    async def park(self, park: Park, why: str = "", failure: Failure | None = None) -> None:
         """Let the run wait."""
         await self._commit()
         run = self._guarded(RunStatus.RUNNING)
@@ -340,4 +389,4 @@ class _DyingClock:
 
 
 def _with(run: Run, **changes: Any) -> Run:
-    return msgspec.structs.replace(run, **changes)
+    return replace(run, **changes)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 import pytest
-from inngest_durable import NonRetriableError, StepError, step
+from inngest_durable import Event, NonRetriableError, StepError, step
 from inngest_durable.testing import Crash
 
 from packages.inngest_durable.tests.core.process import Death, Disk, Process, live
@@ -69,6 +69,10 @@ class Life:
             self.outside.repeated.append(name)
         await asyncio.sleep(self.latency(name))
         return self.outside.calls[name]
+
+    async def handle(self) -> Any:
+        """Be the handler."""
+        raise NotImplementedError
 
     def latency(self, name: str) -> float:
         """Return how long *name* takes in this life: another time, and another order, than in the one before."""
@@ -168,10 +172,30 @@ class EqualLife(Life):
         return "logged in"
 
 
+class WaitingLife(Life):
+    """Waits for the world, beside steps that execute, and sends something into it."""
+
+    called: ClassVar = Counter({"search": 1, "beside": 1, "book": 1})
+
+    async def handle(self) -> Any:
+        """Wait for an event that is there, for others that do not come, and for a signal."""
+        self.disk.came["approved"] = b'{"name":"approved","data":{"by":"Ann"},"id":"e1","ts":5}'
+        found = await step.run("search", self.do, "search")
+        approved, never, beside = await asyncio.gather(
+            step.wait_for_event("approval", event="approved", timeout="24h", since="run"),
+            step.wait_for_event("veto", event="rejected", timeout="1h"),
+            step.run("beside", self.do, "beside"),
+        )
+        signal = await step.wait_for_signal("signal", signal="go", timeout="2h")
+        sent = await step.send_event("tell", Event("booked", {"trip": found}))
+        booked = await step.run("book", self.do, "book")
+        return [approved and approved.data, never, beside, signal, sent, booked]
+
+
 class Story:
     """A run through several lives of its process."""
 
-    def __init__(self, life: type[TripLife | SmallLife | UnevenLife | EqualLife]) -> None:
+    def __init__(self, life: type[Life]) -> None:
         self.life = life
         self.outside = Outside()
         self.disk = Disk()
@@ -205,22 +229,23 @@ def quiet_logs() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def test_pass_survives_a_crash_before_every_effect() -> None:
+@pytest.mark.parametrize(("life", "effects"), [(TripLife, 50), (WaitingLife, 15)])
+def test_pass_survives_a_crash_before_every_effect(life: type[Life], effects: int) -> None:
     """Whatever effect a process dies before, the next one ends the run with the same value."""
-    story = Story(TripLife)
+    story = Story(life)
     expected, death = story.live()
     story.check()
-    assert death.effects > 50
+    assert death.effects > effects
     for before in range(1, death.effects + 1):
-        story = Story(TripLife)
+        story = Story(life)
 
         assert story.live(before)[0] is None, before
         assert story.live()[0] == expected, before
         story.check()
 
 
-@pytest.mark.parametrize(("life", "stride"), [(SmallLife, 1), (TripLife, 11)])
-def test_pass_survives_every_pair_of_crashes(life: type[TripLife | SmallLife], stride: int) -> None:
+@pytest.mark.parametrize(("life", "stride"), [(SmallLife, 1), (TripLife, 11), (WaitingLife, 1)])
+def test_pass_survives_every_pair_of_crashes(life: type[Life], stride: int) -> None:
     """The process that goes on may die before each of its own effects, too. Of the long run every eleventh pair."""
     expected, death = Story(life).live()
     for first in range(1, death.effects + 1):

@@ -183,5 +183,5 @@ def test_preflight_allows_to_read() -> None:
 
     assert response.status == 204
     assert value(response, b"access-control-allow-origin") == b"*"
-    assert value(response, b"access-control-allow-methods") == b"GET, HEAD, OPTIONS"
+    assert value(response, b"access-control-allow-methods") == b"GET, HEAD, DELETE, OPTIONS"
     assert b"Last-Event-ID" in (value(response, b"access-control-allow-headers") or b"")

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from inngest_durable import EmbeddedEngine
+from inngest_durable._core.events import SentEvent
 from inngest_durable._core.model import Finish, Park, Run, RunStatus
 from inngest_durable.engines.base import Claim, Store
 from inngest_durable.engines.embedded import retention
 from inngest_durable.engines.embedded.retention import BATCH, Retention
 from inngest_durable.engines.embedded.store import SqliteStore
-from inngest_durable.engines.records import FinishRun, Insert, ParkRun, Write
+from inngest_durable.engines.records import AddEvents, FinishRun, Found, Insert, ParkRun, Write
 from inngest_durable.testing import MemoryStore, VirtualClock
 from ulid import ULID
 
@@ -266,3 +267,20 @@ def orphans(path: Path) -> list[str]:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         return [key for (key,) in db.execute("SELECT key FROM steps WHERE run_id NOT IN (SELECT id FROM runs)")]
+
+
+@pytest.mark.parametrize("keep", [7 * DAY, HOUR])
+async def test_old_events_go(store: Store, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, keep: float) -> None:
+    """After the time that runs are kept, and a day at least; a few at a time."""
+    monkeypatch.setattr(retention, "EVENT_BATCH", 2)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
+    ages = ["9", "8.5", "8", "7.5", "6", "0.5"]
+    kept = [age for age in ages if float(age) * DAY < max(keep, DAY)]
+    for age in ages:
+        event = SentEvent(age, "approved", b"{}", 1)
+        await store.write(AddEvents("shop", (event,), clock.now() - float(age) * DAY, Found()))
+    deleted = await Retention(store, clock, keep).prune_events()
+
+    assert deleted == len(ages) - len(kept)
+    assert store.oldest_event() == clock.now() - float(kept[0]) * DAY
+    assert await Retention(store, clock, keep).prune_events() == 0

@@ -9,6 +9,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inngest_durable._core.effects import SendEvents, SendSignal, StopWaiting
+from inngest_durable._core.events import SentEvent
+from inngest_durable._core.matching import WaitFor
 from inngest_durable._core.model import (
     Failure,
     Finish,
@@ -24,7 +27,21 @@ from inngest_durable._core.model import (
 )
 from inngest_durable.engines.base import FencedError, Store
 from inngest_durable.engines.embedded.store import SqliteStore
-from inngest_durable.engines.records import ClaimRun, FinishRun, Insert, ParkRun, RecoverRun, SaveMemo, WakeRun, Write
+from inngest_durable.engines.records import (
+    AddEvents,
+    AddSignal,
+    ClaimRun,
+    FinishRun,
+    Found,
+    Insert,
+    ParkRun,
+    PruneEvents,
+    RecoverRun,
+    SaveMemo,
+    SaveMemoWith,
+    WakeRun,
+    Write,
+)
 from inngest_durable.errors import StoreError
 from inngest_durable.testing import MemoryStore
 
@@ -47,6 +64,17 @@ memos = st.builds(
     wake_at=st.none() | times,
     fingerprint=st.sampled_from(["", "f(1)"]),
 )
+waiting_memos = st.builds(
+    Memo,
+    key=st.sampled_from(["a", "b"]),
+    id=st.just("a"),
+    op=st.just(StepOp.WAIT_FOR_EVENT),
+    state=st.sampled_from([StepState.WAITING, StepState.WAITING, StepState.COMPLETED]),
+    result=st.none() | st.just(b"null"),
+    wake_at=st.none() | times,
+)
+names = st.sampled_from(["go", "stop"])
+apps = st.sampled_from(["app", "app", "other"])
 ends = st.sampled_from([RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED])
 finishes = st.builds(Finish, ends, st.sampled_from([None, RecordedResponse(200, ((b"a", b"b"),), b"x")]))
 inserts = st.builds(
@@ -58,7 +86,35 @@ inserts = st.builds(
     deadline=st.none() | times,
     idempotency=st.none() | st.builds(Idempotency, st.just("scope"), st.sampled_from("kl"), st.just("digest")),
 )
+values = st.sampled_from(["1", "2"])
+waits = st.one_of(
+    st.builds(WaitFor, st.just("event"), names, st.just("data.v"), values, since=st.none() | times),
+    st.builds(WaitFor, st.just("event"), names, since=st.none() | times, taken=st.sampled_from([(), ("e1",)])),
+    st.builds(WaitFor, st.just("signal"), names),
+    st.builds(WaitFor, st.just("run"), run_ids),
+)
+sent = st.builds(
+    lambda event_id, name, value: SentEvent(event_id, name, b'{"v":%s}' % value.encode(), 5),
+    st.sampled_from(["e1", "e2", "e3"]),
+    names,
+    values,
+)
+alongs = st.one_of(
+    waits,
+    waits,
+    st.just(StopWaiting()),
+    st.builds(SendEvents, st.tuples(sent)),
+    st.builds(SendSignal, names, st.just(b'"signal"')),
+)
+arriving = st.one_of(
+    st.builds(AddEvents, apps, st.tuples(sent, sent), times | st.just(86402.0), st.builds(Found)),
+    st.builds(AddSignal, apps, names, st.just(b'"signal"'), times, st.builds(Found)),
+    st.builds(PruneEvents, times, st.integers(1, 2), st.builds(Found)),
+)
 guarded = st.one_of(
+    st.builds(SaveMemoWith, run_ids, epochs, apps, waiting_memos, alongs, times, st.builds(Found), st.booleans()),
+    st.builds(ParkRun, run_ids, epochs, st.builds(Park, times, st.just(1)), seen=st.sampled_from([(), ("a",)])),
+    st.builds(FinishRun, run_ids, epochs, finishes, times, found=st.builds(Found)),
     st.builds(SaveMemo, run_ids, epochs, memos, st.booleans()),
     st.builds(ParkRun, run_ids, epochs, st.builds(Park, times, st.integers(1, 3), st.just(0.1))),
     st.builds(WakeRun, run_ids, epochs, times, st.just(0.2)),
@@ -67,9 +123,15 @@ guarded = st.one_of(
     st.builds(FinishRun, run_ids, epochs, finishes, times),
 )
 groups = st.builds(
-    lambda first, rest: (first, *rest), st.one_of(inserts, guarded, guarded), st.lists(guarded, max_size=2)
+    lambda first, rest: (first, *rest), st.one_of(inserts, guarded, guarded, arriving), st.lists(guarded, max_size=2)
 )
 batches = st.lists(st.lists(groups, min_size=1, max_size=3), max_size=12)
+
+
+def found_by(write: Write) -> Any:
+    """Return what a store told of a write."""
+    found: Found | None = getattr(write, "found", None)
+    return None if found is None else (found.memo, sorted(found.resumed), found.count, found.due)
 
 
 async def play(store: Store, script: list[list[tuple[Write, ...]]]) -> list[Any]:
@@ -83,6 +145,8 @@ async def play(store: Store, script: list[list[tuple[Write, ...]]]) -> list[Any]
         seen.append([store.run(run_id) for run_id in RUNS])
         seen.append([store.memos(run_id) for run_id in RUNS])
         seen.append([store.find("scope", key) for key in "kl"])
+        seen.append([found_by(write) for group in batch for write in group])
+        seen.append((store.arrived(), store.oldest_event()))
         seen.append((store.due("app", 2.5, 1), store.due("app", 9.0, 9), store.orphans(OWNERS)))
     await store.close()
     return seen

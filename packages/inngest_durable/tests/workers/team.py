@@ -103,7 +103,7 @@ class Team:
     def owners(self) -> dict[int, int]:
         """Return how many running runs each worker process has."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as db:
-            query = "SELECT pid, count(*) FROM runs JOIN workers ON owner = workers.id GROUP BY pid"
+            query = "SELECT workers.pid, count(*) FROM runs JOIN workers ON owner = workers.id GROUP BY workers.pid"
             return dict(db.execute(query).fetchall())
 
     def check_steps(self) -> int:

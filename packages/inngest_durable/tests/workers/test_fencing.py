@@ -14,7 +14,7 @@ from inngest_durable import EmbeddedEngine, Inngest, step
 from inngest_durable._core.model import Finish, RecordedResponse, RunStatus
 from inngest_durable.engines.base import DueRun
 from inngest_durable.engines.embedded import writer
-from inngest_durable.engines.embedded.batch import Commit, Group, commit
+from inngest_durable.engines.embedded.batch import Group, Rows, write_rows
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import ClaimRun, FinishRun, RecoverRun
 from inngest_durable.quart import endpoint_adapter
@@ -95,12 +95,12 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The runs that wrote in each commit of the SQLite store."""
     seen: list[list[str]] = []
 
-    def recording(connection: sqlite3.Connection, batch: list[Group]) -> Commit:
-        done = commit(connection, batch)
+    def recording(connection: sqlite3.Connection, batch: list[Group], tells: bool) -> Rows:
+        rows = write_rows(connection, batch, tells)
         seen.append([getattr(write, "run_id", "") for _, writes in batch for write in writes])
-        return done
+        return rows
 
-    monkeypatch.setattr(writer, "commit", recording)
+    monkeypatch.setattr(writer, "write_rows", recording)
     return seen
 
 

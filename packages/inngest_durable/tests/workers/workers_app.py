@@ -11,6 +11,8 @@ Each execution of a step leaves a line with a token of its own, which is also th
     /nap/<name>?ms=&pause=   step one; a pause in milliseconds; step two
     /held/<name>             step one; step two, which takes until the gate <name> opens; step three
     /held-first/<name>       step one, which takes until the gate <name> opens; step two
+    /waits/<name>            waits for the event "go" of that name; step after
+    /alive/<name>            the same, while step work takes until the gate <name> opens
     /poison                  step one; a short pause; step poison, which kills its process
 """
 
@@ -31,6 +33,7 @@ from quart import Quart, request
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.outside import Outside
 
+EVENT_KEY = "key"
 # Deaths with the poison run as the only suspect, before it is failed.
 MAX_RECOVERIES = 3
 
@@ -41,9 +44,10 @@ def create_app() -> Quart:
     database = os.environ.get("DATABASE") or database_of(folder)
     app, deeds = Quart(__name__), Deeds(Outside(folder))
     engine = EmbeddedEngine(database, max_recoveries=MAX_RECOVERIES, shutdown_grace="2s")
-    inngest = Inngest("workers", endpoint_adapter, engine)
+    inngest = Inngest("workers", endpoint_adapter, engine, event_key=EVENT_KEY)
     _add_journeys(app, inngest, deeds)
     _add_held(app, inngest, deeds)
+    _add_waits(app, inngest, deeds)
     _add_poison(app, inngest, deeds)
     inngest.init_app(app)
     return app
@@ -116,6 +120,23 @@ def _add_held(app: Quart, inngest: Inngest, deeds: Deeds) -> None:
     async def held_first(name: str) -> dict[str, str]:
         one = await step.run("one", deeds.perform_held, f"{name}/one", name)
         return {"one": one, "two": await step.run("two", deeds.perform, f"{name}/two")}
+
+
+def _add_waits(app: Quart, inngest: Inngest, deeds: Deeds) -> None:
+    async def woken(name: str) -> str:
+        await step.wait_for_event("go", event="go", match={"data.name": name}, timeout="1h")
+        return await step.run("after", deeds.perform, f"{name}/after")
+
+    @app.get("/waits/<name>")
+    @inngest.endpoint
+    async def waits(name: str) -> str:
+        return await woken(name)
+
+    @app.get("/alive/<name>")
+    @inngest.endpoint
+    async def alive(name: str) -> list[str]:
+        work = step.run("work", deeds.perform_held, f"{name}/work", name)
+        return list(await asyncio.gather(work, woken(name)))
 
 
 def _add_poison(app: Quart, inngest: Inngest, deeds: Deeds) -> None:

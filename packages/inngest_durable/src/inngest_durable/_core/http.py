@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from .model import Headers, RecordedResponse
+from .model import Headers, RecordedResponse, Run, RunStatus
 
 PREFIX = "/_inngest"
 WAIT_SECONDS = 25.0
 WAIT_ROUNDS = 15
 RUN_ID_HEADER = b"x-inngest-run-id"
+
+EVENT_STREAM = "text/event-stream"
 
 RedirectUrl = str | Callable[..., str]
 
@@ -31,6 +35,18 @@ _EXPOSED = b"X-Inngest-Run-Id, Location, Retry-After, Idempotent-Replayed"
 # What a page sends to an endpoint, its browser sends to the wait URL too.
 _ALLOWED = b"Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+class StreamedResponse(Struct, frozen=True):
+    """A response whose body is made while it is sent."""
+
+    status: int
+    headers: Headers
+    chunks: AsyncGenerator[bytes, None]
+
+
+Answer = RecordedResponse | StreamedResponse
+AnswerT = TypeVar("AnswerT", bound=Answer)
 
 
 class Cors(Struct, frozen=True):
@@ -57,11 +73,16 @@ class Cors(Struct, frozen=True):
     def preflight(self, origin: str | None) -> RecordedResponse:
         """Return the answer to an OPTIONS request."""
         allowed = (
-            (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
+            (b"access-control-allow-methods", b"GET, HEAD, DELETE, OPTIONS"),
             (b"access-control-allow-headers", _ALLOWED),
             (b"access-control-max-age", b"3600"),
         )
-        return RecordedResponse(204, (*self.headers(origin), *allowed, (b"allow", b"GET, HEAD, OPTIONS")), b"")
+        return RecordedResponse(204, (*self.headers(origin), *allowed, (b"allow", b"GET, HEAD, DELETE, OPTIONS")), b"")
+
+
+def wants_events(accept: str | None) -> bool:
+    """Whether an ``Accept`` header asks for a stream of events by name, as browsers do."""
+    return any(part.partition(";")[0].strip().lower() == EVENT_STREAM for part in (accept or "").split(","))
 
 
 def recorded_headers(headers: Headers) -> Headers:
@@ -102,7 +123,7 @@ def prefer_wait(prefer: str | None) -> float:
 
 def redirect(location: str, run_id: str) -> RecordedResponse:
     """Return a ``303`` to the wait URL."""
-    return RecordedResponse(303, ((b"location", location.encode()), *_own(run_id)), b"")
+    return RecordedResponse(303, ((b"location", location.encode()), *own_headers(run_id)), b"")
 
 
 def cors_of(framework_headers: Headers) -> Headers:
@@ -117,7 +138,7 @@ def cors_of(framework_headers: Headers) -> Headers:
 def replayed(response: RecordedResponse, run_id: str) -> RecordedResponse:
     """Return a recorded response as the wait URL sends it."""
     kept = tuple(header for header in response.headers if header[0] not in _OWN_NAMES)
-    return RecordedResponse(response.status, (*kept, *_own(run_id)), response.body)
+    return RecordedResponse(response.status, (*kept, *own_headers(run_id)), response.body)
 
 
 def idempotent_replay(response: RecordedResponse, run_id: str) -> RecordedResponse:
@@ -127,11 +148,11 @@ def idempotent_replay(response: RecordedResponse, run_id: str) -> RecordedRespon
     return RecordedResponse(response.status, (*kept, *own), response.body)
 
 
-def with_headers(response: RecordedResponse, added: Headers) -> RecordedResponse:
+def with_headers(response: AnswerT, added: Headers) -> AnswerT:
     """Return *response* with *added* headers in place of those of the same names."""
     names = {name for name, _ in added if name != b"vary"}
     kept = tuple(header for header in response.headers if header[0] not in names)
-    return RecordedResponse(response.status, (*kept, *added), response.body)
+    return replace(response, headers=(*kept, *added))
 
 
 def framed(response: RecordedResponse) -> list[tuple[bytes, bytes]]:
@@ -146,8 +167,20 @@ def framed(response: RecordedResponse) -> list[tuple[bytes, bytes]]:
 def answer(status: int, body: dict[str, str], run_id: str = "", extra: Headers = ()) -> RecordedResponse:
     """Return an answer of this package itself, as JSON."""
     data = json.dumps(body).encode()
-    headers = ((b"content-type", b"application/json"), *_own(run_id), *extra)
+    headers = ((b"content-type", b"application/json"), *own_headers(run_id), *extra)
     return RecordedResponse(status, headers, data)
+
+
+def cancelled(run_id: str) -> RecordedResponse:
+    """Return the ``410`` of a cancelled run."""
+    return answer(410, {"status": "cancelled", "run_id": run_id}, run_id)
+
+
+def without_response(run: Run) -> RecordedResponse:
+    """Return the answer of a run that has ended without a response of its own."""
+    if run.status is RunStatus.CANCELLED:
+        return cancelled(run.id)
+    return answer(500, {"error": "The run ended without a response", "run_id": run.id}, run.id)
 
 
 def unavailable(why: str) -> RecordedResponse:
@@ -155,7 +188,8 @@ def unavailable(why: str) -> RecordedResponse:
     return answer(503, {"error": f"{why}; try again later"}, extra=((b"retry-after", b"5"),))
 
 
-def _own(run_id: str) -> Headers:
+def own_headers(run_id: str) -> Headers:
+    """Return the headers of every answer about a run; without a run ID, those of any answer of this package."""
     return (*_NO_STORE, (RUN_ID_HEADER, run_id.encode())) if run_id else _NO_STORE
 
 

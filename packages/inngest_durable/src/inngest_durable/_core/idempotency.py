@@ -22,9 +22,14 @@ def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str
     key = key.strip()
     if not 1 <= len(key) <= LONGEST_KEY:
         return None
-    owner = f"header {request.header(b'authorization') or ''}" if scope is None else f"scope {scope}"
     digest = _digest(request.method.encode(), request.raw_path, request.query_string, request.body)
-    return Idempotency(_digest(endpoint_id.encode(), owner.encode(errors="surrogatepass")), key, digest)
+    return Idempotency(scope_of(endpoint_id, request.header(b"authorization"), scope), key, digest)
+
+
+def scope_of(endpoint_id: str, authorization: str | None, scope: str | None) -> str:
+    """Return the digest of the endpoint and of whose key it is: *scope*, or where that is None *authorization*."""
+    owner = f"header {authorization or ''}" if scope is None else f"scope {scope}"
+    return _digest(endpoint_id.encode(), owner.encode(errors="surrogatepass"))
 
 
 def _digest(*parts: bytes) -> str:

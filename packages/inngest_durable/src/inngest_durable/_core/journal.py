@@ -63,6 +63,7 @@ class Journal:
 
     Attributes:
         progressed: Whether this pass has recorded anything.
+        limits: How much the run may hold.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Journal:
         self.now = now
         self.jitter = jitter
         self.progressed = False
-        self._limits = limits or _DEFAULT_LIMITS
+        self.limits = limits or _DEFAULT_LIMITS
         self._memos = {memo.key: memo for memo in memos}
         self._size = 0
         self._keys_of: dict[str, list[str]] = {}
@@ -91,6 +92,9 @@ class Journal:
     def __len__(self) -> int:
         return len(self._memos)
 
+    def __iter__(self) -> Iterator[Memo]:
+        return iter(list(self._memos.values()))
+
     def identify(self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str]) -> StepIdentity:
         """
         Give out the next key for *step_id* in *branch*: ``pay``, then ``pay:1``; ``book/pay`` inside a branch.
@@ -100,8 +104,8 @@ class Journal:
         Raises:
             LimitExceededError: The run has as many steps as it may have.
         """
-        if len(self._given) >= self._limits.steps:
-            raise LimitExceededError(exceeded("steps", len(self._given) + 1, self._limits.steps), self.run_id, step_id)
+        if len(self._given) >= self.limits.steps:
+            raise LimitExceededError(exceeded("steps", len(self._given) + 1, self.limits.steps), self.run_id, step_id)
         if branch.parent is None:
             key = self._next_free(step_id)
             fingerprint = "" if key == step_id else make_fingerprint()
@@ -173,7 +177,7 @@ class Journal:
         Raises:
             LimitExceededError: The result, or all results of the run together, are too large.
         """
-        limits = self._limits
+        limits = self.limits
         if len(result) <= limits.step_result and self._size + len(result) <= limits.run_state:
             return
         if len(result) > limits.step_result:

@@ -19,6 +19,7 @@ class Limits(Struct, frozen=True):
         steps: Steps of a run.
         response: Recorded response; a larger one still reaches the client that is connected, but the record is a
             ``500`` that says so.
+        event_data: Data of one event or signal, as JSON.
     """
 
     request_body: int = 1 * MIB
@@ -26,6 +27,7 @@ class Limits(Struct, frozen=True):
     run_state: int = 32 * MIB
     steps: int = 1000
     response: int = 4 * MIB
+    event_data: int = 512 * KIB
 
 
 def exceeded(name: str, value: int, limit: int) -> str:

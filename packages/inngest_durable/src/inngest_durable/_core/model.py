@@ -42,6 +42,16 @@ class StepOp(StrEnum):
 
     RUN = "run"
     SLEEP = "sleep"
+    WAIT_FOR_EVENT = "wait-for-event"
+    SEND_EVENT = "send-event"
+    WAIT_FOR_SIGNAL = "wait-for-signal"
+    SEND_SIGNAL = "send-signal"
+    INVOKE = "invoke"
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether what a step of this kind waits for completes its memo: an event, a signal, or another run."""
+        return self in (StepOp.WAIT_FOR_EVENT, StepOp.WAIT_FOR_SIGNAL, StepOp.INVOKE)
 
 
 class StepState(StrEnum):
@@ -53,12 +63,17 @@ class StepState(StrEnum):
     FAILED = "failed"
 
 
-class Failure(Struct, frozen=True, gc=False):
-    """An exception as it is recorded: class name, text, and the traceback as text."""
+class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    An exception as it is recorded: class name, text, and the traceback as text.
+
+    *run_id* is the run in which it was raised, if that is another one: a child's.
+    """
 
     name: str
     message: str
     traceback: str = ""
+    run_id: str = ""
 
 
 class Memo(Struct, frozen=True, gc=False):

@@ -7,15 +7,21 @@ The endpoint code sees only `Engine` and `Claim`. The embedded engine sees only 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from .._core.model import Finish, Idempotency, Memo, Park, RecordedRequest, Run
+from .._core.effects import Along
+from .._core.events import SentEvent
+from .._core.model import Failure, Finish, Idempotency, Memo, Park, RecordedRequest, Run, RunStatus
+from .._core.run_events import RunEvent
 from .records import Write
 
 T = TypeVar("T")
+
+CommitListener = Callable[[Sequence[Write]], None]
 
 
 class TimerHandle(Protocol):
@@ -64,14 +70,40 @@ class Claim(Protocol):
         Raises `FencedError` when another run has the same idempotency scope and key.
         """
 
+    def begin_attempt(self, key: str, attempt: int) -> None:
+        """Note that an attempt of a step begins, for what is told of it."""
+
+    def progress(self, key: str, text: str, data: str, at: float) -> None:
+        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty. On the engine's loop."""
+
     def accept_soon(self) -> None:
         """Write the run's row in the next few milliseconds, in the commit of its first checkpoint or before it."""
 
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*; resolves when it is durable. Raises `FencedError`."""
 
-    def park(self, park: Park) -> Awaitable[None]:
-        """Let the run wait; resolves when that is durable. The pass is over. Raises `FencedError`."""
+    def save_with(self, memo: Memo, along: Along) -> Awaitable[Memo]:
+        """
+        Checkpoint *memo*, and in the same commit what goes along with it; resolves when that is durable.
+
+        Returns the memo as it is recorded: another one if what the step waits for is there. Raises `FencedError`.
+        """
+
+    def listen(self, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
+        """Call *tell* with the final memo of a step that waits, once what it waits for has come; until cancelled."""
+
+    def seen(self, key: str) -> None:
+        """Note that the pass goes on with a step that *tell* was called for: the run need not be entered for it."""
+
+    def new_child(self, key: str, endpoint: str, request: RecordedRequest, timeout_seconds: float | None) -> Run:
+        """Return a run for the step *key* to invoke; it begins when `save_with` is called with it."""
+
+    def park(self, park: Park, why: str = "", failure: Failure | None = None) -> Awaitable[None]:
+        """
+        Let the run wait; resolves when that is durable. The pass is over. Raises `FencedError`.
+
+        *why* it has ended is told to people; *failure* is what the handler raised, if it did.
+        """
 
     def wake(self, quiet_seconds: float) -> Awaitable[None]:
         """Make the run that this pass parked due at once, unless a later pass has begun."""
@@ -88,7 +120,14 @@ class Host(Protocol):
 
 
 class LivePass(Protocol):
-    """A pass that runs in this process, as the engine sees it."""
+    """
+    A pass that runs in this process, as the engine sees it.
+
+    Attributes:
+        claim: What it writes with.
+    """
+
+    claim: Claim
 
     def interrupt(self, reason: str) -> None:
         """Leave the handler; steps in flight end and are checkpointed."""
@@ -116,6 +155,7 @@ class Store(Protocol):
     """
 
     secret: bytes
+    on_commit: CommitListener | None
 
     @property
     def failing(self) -> str | None:
@@ -140,6 +180,31 @@ class Store(Protocol):
     def memos(self, run_id: str) -> list[Memo]:
         """Return the journal of a run in the order its steps were first recorded."""
 
+    def memo(self, run_id: str, key: str) -> Memo | None:
+        """Return the memo of one step, or None."""
+
+    def arrived(self) -> list[tuple[str, str]]:
+        """Return the steps of running runs, as run ID and key, that were completed by what they waited for."""
+
+    def status(self, run_id: str) -> RunStatus | None:
+        """Return a run's status; None if it is unknown."""
+
+    def children(self, run_id: str) -> list[str]:
+        """Return the runs that a run has invoked and that have not ended."""
+
+    def memoized(self, run_id: str) -> tuple[str, ...]:
+        """Return the keys of a run's memoized steps, in the order they were first recorded."""
+
+    def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
+        """
+        Return what happened in a run, but for its end: the first events with numbers over *after*.
+
+        Numbers grow with the commits of the run, and a reader never sees one before a smaller one of that run.
+        """
+
+    def oldest_event(self) -> float | None:
+        """Return when the oldest event was received, in seconds since the epoch; None if there is none."""
+
     def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was inserted with this idempotency scope and key, or None."""
 
@@ -157,6 +222,20 @@ class Store(Protocol):
 
     def foreign_commits(self) -> int:
         """Return a number that changes when another process has committed something."""
+
+
+class Watch(Protocol):
+    """One who follows a run."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is told any more, because the engine stops."""
+
+    def look(self) -> None:
+        """Say that the run is looked at now: what comes later is news."""
+
+    async def news(self, timeout_seconds: float) -> bool:
+        """Wait until there may be something new since the last look, or the engine stops; False after the timeout."""
 
 
 class Engine(Protocol):
@@ -204,8 +283,26 @@ class Engine(Protocol):
     ) -> Claim:
         """Begin a run for a client's request. Nothing is written before its first step."""
 
+    def send_events(self, events: Sequence[SentEvent]) -> Awaitable[None]:
+        """Record events, and wake the runs that wait for them; resolves when that is durable."""
+
+    async def send_signal(self, name: str, result: bytes) -> bool:
+        """Complete the step that waits for a signal with *result*; return whether one does."""
+
     def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None."""
+
+    async def cancel(self, run_id: str) -> bool:
+        """Cancel a run; False if it has ended. Raises `RunNotFoundError`."""
+
+    def status(self, run_id: str) -> RunStatus | None:
+        """Return a run's status; None if it is unknown."""
+
+    def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
+        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+
+    def watch(self, run_id: str) -> AbstractContextManager[Watch]:
+        """Follow a run for the time of a block."""
 
     def token(self, run_id: str) -> str:
         """Return the token that opens the run's wait URL."""
@@ -251,6 +348,9 @@ class PassSet:
         self._interrupted = reason
         for live_pass in list(self._passes):
             live_pass.interrupt(reason)
+
+    def __iter__(self) -> Iterator[LivePass]:
+        return iter(list(self._passes))
 
     def let_go(self, reason: str) -> None:
         """Let all of them leave their handlers; later ones are not concerned."""

@@ -7,24 +7,35 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from .._core.model import Memo, Run, RunStatus
-from ..engines.base import DueRun, FencedError
+from .._core.invoke_flow import is_child
+from .._core.model import Finish, Memo, Run, RunStatus
+from .._core.run_events import RunEvent
+from ..engines.base import CommitListener, DueRun, FencedError
+from ..engines.embedded.run_events import Numbers, all_events_of
 from ..engines.records import (
+    AddEvents,
+    AddRunEvent,
+    AddSignal,
     AddWorker,
+    CancelRun,
     ClaimRun,
     DropWorker,
     FinishRun,
     Insert,
     ParkRun,
+    PruneEvents,
     PruneRuns,
     RecoverRun,
     SaveMemo,
+    SaveMemoWith,
     WakeRun,
     Write,
 )
 from ..errors import StoreError
+from .waits import MemoryWaits
 
-_RunWrite = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun
+_RunWrite = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun | CancelRun | AddRunEvent
+_Guarded = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun | AddRunEvent | SaveMemo
 
 
 class MemoryStore:
@@ -43,9 +54,13 @@ class MemoryStore:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
         self._memos: dict[str, dict[str, Memo]] = {}
+        self._waits = MemoryWaits(self._runs, self._memos, self._save)
         self._workers: set[str] = set()
         self._queue: list[tuple[asyncio.Future[None], tuple[Write, ...]]] = []
         self._is_open = False
+        self._run_events: dict[str, list[RunEvent]] = {}
+        self._numbers = Numbers()
+        self.on_commit: CommitListener | None = None
 
     def open(self) -> None:
         """Begin to take writes."""
@@ -73,6 +88,28 @@ class MemoryStore:
         """Return a run, or None."""
         return self._runs.get(run_id)
 
+    def status(self, run_id: str) -> RunStatus | None:
+        """Return a run's status; None if it is unknown."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.status
+
+    def children(self, run_id: str) -> list[str]:
+        """Return the runs that a run has invoked and that have not ended."""
+        return [
+            run.id
+            for run in self._runs.values()
+            if is_child(run) and not run.status.is_final and run.idempotency
+            if run.idempotency.key.startswith(f"{run_id}/")
+        ]
+
+    def memoized(self, run_id: str) -> tuple[str, ...]:
+        """Return the keys of a run's memoized steps, in the order they were first recorded."""
+        return tuple(memo.key for memo in self.memos(run_id) if memo.is_final)
+
+    def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
+        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        return [event for event in self._run_events.get(run_id, ()) if event.id > after][:limit]
+
     def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was inserted with this idempotency scope and key, or None."""
         for run in self._runs.values():
@@ -83,6 +120,18 @@ class MemoryStore:
     def memos(self, run_id: str) -> list[Memo]:
         """Return the journal of a run in the order its steps were first recorded."""
         return list(self._memos.get(run_id, {}).values())
+
+    def memo(self, run_id: str, key: str) -> Memo | None:
+        """Return the memo of one step, or None."""
+        return self._memos.get(run_id, {}).get(key)
+
+    def arrived(self) -> list[tuple[str, str]]:
+        """Return the steps of running runs, as run ID and key, that were completed by what they waited for."""
+        return self._waits.arrived()
+
+    def oldest_event(self) -> float | None:
+        """Return when the oldest event was received, in seconds since the epoch; None if there is none."""
+        return self._waits.oldest_event()
 
     def due(self, app_id: str, before: float, limit: int) -> list[DueRun]:
         """Return waiting runs of an application with ``wake_at <= before``, the earliest first."""
@@ -132,6 +181,8 @@ class MemoryStore:
             else:
                 if not future.done():
                     future.set_result(None)
+            if self.on_commit is not None:
+                self.on_commit(writes)
 
     def _apply_all(self, writes: tuple[Write, ...]) -> None:
         # Before anything is changed: a group that is refused leaves nothing behind.
@@ -145,6 +196,8 @@ class MemoryStore:
                     raise StoreError(f"a write was refused by the database: worker {worker_id} exists")
         for write in writes:
             self._apply(write)
+            for event in all_events_of(write):
+                self._run_events.setdefault(event.run_id, []).append(replace(event, id=self._numbers.take()))
 
     def _apply(self, write: Write) -> None:
         match write:
@@ -159,22 +212,42 @@ class MemoryStore:
                     if run_id in self._runs and self._runs[run_id].ended_at is not None:
                         del self._runs[run_id]
                         self._memos.pop(run_id, None)
-            case SaveMemo(run_id, _, memo, progress):
-                run = self._guarded(write, RunStatus.RUNNING)
-                memos = self._memos.setdefault(run_id, {})
-                if memo.key in memos and memos[memo.key].is_final:
-                    raise FencedError(f"the memo {memo.key!r} of run {run_id} is final")
-                memos[memo.key] = memo
-                if progress:
-                    self._runs[run_id] = replace(run, recoveries=0)
+                        self._waits.forget(run_id)
+                        self._run_events.pop(run_id, None)
+            case SaveMemo():
+                self._save(write)
+            case SaveMemoWith() | AddEvents() | AddSignal() | PruneEvents():
+                self._waits.apply(write)
             case _:
                 self._runs[write.run_id] = self._changed(write)
+                self._after_change(write)
+
+    def _after_change(self, write: _RunWrite) -> None:
+        match write:
+            case CancelRun(run_id, ended_at, found):
+                self._waits.end(run_id, Finish(RunStatus.CANCELLED, None), ended_at, found)
+            case ClaimRun(run_id):
+                self._waits.drop_arrived(run_id)
+            case FinishRun(run_id, _, finish, ended_at, alone, found) if not alone:
+                self._waits.end(run_id, finish, ended_at, found)
+
+    def _save(self, write: SaveMemo) -> None:
+        run, memo = self._guarded(write, RunStatus.RUNNING), write.memo
+        memos = self._memos.setdefault(run.id, {})
+        if memo.key in memos and memos[memo.key].is_final:
+            raise FencedError(f"the memo {memo.key!r} of run {run.id} is final")
+        memos[memo.key] = memo
+        if write.progress:
+            self._runs[run.id] = replace(run, recoveries=0)
 
     def _changed(self, write: _RunWrite) -> Run:
         match write:
+            case AddRunEvent() | CancelRun():
+                return self._changed_by_the_way(write)
             case ParkRun(_, _, park):
                 run = self._guarded(write, RunStatus.RUNNING)
-                waiting = replace(run, status=RunStatus.WAITING, owner="", wake_at=park.wake_at)
+                wake_at = 0.0 if self._waits.is_due_at_once(write) else park.wake_at
+                waiting = replace(run, status=RunStatus.WAITING, owner="", wake_at=wake_at)
                 return replace(waiting, attempt=park.attempt, quiet_seconds=park.quiet_seconds)
             case WakeRun(_, _, wake_at, quiet_seconds):
                 run = self._guarded(write, RunStatus.WAITING)
@@ -194,12 +267,20 @@ class MemoryStore:
                 ended = replace(run, status=finish.status, owner="", wake_at=None, ended_at=ended_at)
                 return replace(ended, response=finish.response, failure=finish.failure)
 
+    def _changed_by_the_way(self, write: AddRunEvent | CancelRun) -> Run:
+        if isinstance(write, AddRunEvent):
+            return self._guarded(write, RunStatus.RUNNING)
+        run = self._runs.get(write.run_id)
+        if run is None or run.status.is_final:
+            raise FencedError(f"run {write.run_id} has ended")
+        return replace(run, status=RunStatus.CANCELLED, owner="", wake_at=None, ended_at=write.ended_at)
+
     def _may_be_entered(self, run: Run) -> bool:
         """Tell whether *run* is no suspect, or no other suspect is running."""
         others = (other for other in self._runs.values() if other.status is RunStatus.RUNNING)
         return run.recoveries < 2 or all(other.recoveries < 2 for other in others)
 
-    def _guarded(self, write: _RunWrite | SaveMemo, status: RunStatus) -> Run:
+    def _guarded(self, write: _Guarded, status: RunStatus) -> Run:
         run = self._runs.get(write.run_id)
         if run is None or run.epoch != write.epoch or run.status is not status:
             raise FencedError(f"run {write.run_id} is not {status.value} at epoch {write.epoch}")

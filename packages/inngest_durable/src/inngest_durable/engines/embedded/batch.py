@@ -26,12 +26,20 @@ from msgspec import Struct
 from ...errors import StoreError
 from ..base import FencedError
 from ..records import Write
-from .writes import EXECUTE
+from .queries import QUERIES
+from .run_events import TAKES_OVER, events_of
+from .writes import EXECUTE, NUMBERS
 
 Group = tuple["asyncio.Future[None]", tuple[Write, ...]]
 
 # Pages that a transaction changes however few rows it writes; the log holds whole pages.
 _TRANSACTION = 3 * 4096
+# What a run event adds beside its data.
+_EVENT = 128
+
+_INSERT_RUN_EVENT = QUERIES["insert_run_event"]
+_LAST_RUN_EVENT = QUERIES["last_run_event"]
+_LAST_STEP = QUERIES["last_step"]
 _ROW_ERRORS = (DataError, IntegrityError, InterfaceError, NotSupportedError, ProgrammingError)
 
 
@@ -52,7 +60,7 @@ class Commit(Struct, frozen=True):
 
 class Rows(Struct, frozen=True):
     """
-    A batch whose rows are written, and not yet committed.
+    A batch whose rows are written, and not committed yet.
 
     Attributes:
         failures: As in `Commit`.
@@ -71,27 +79,27 @@ class _RefusedError(Exception):
         self.index = index
 
 
-def commit(connection: Connection, batch: Sequence[Group]) -> Commit:
+def commit(connection: Connection, batch: Sequence[Group], tells: bool = True) -> Commit:
     """
-    Commit *batch*. A group that cannot be written fails alone.
+    Commit *batch*, with the run events of what is written if *tells*. A group that cannot be written fails alone.
 
     Raises:
         Exception: Nothing was written: the database is busy, the disk is full, an I/O error. Try again.
     """
-    return sync(connection, write_rows(connection, batch))
+    return sync(connection, write_rows(connection, batch, tells))
 
 
-def write_rows(connection: Connection, batch: Sequence[Group]) -> Rows:
+def write_rows(connection: Connection, batch: Sequence[Group], tells: bool = True) -> Rows:
     """
-    Write the rows of *batch* in a transaction that is left open. A group that cannot be written fails alone.
+    Write the rows of *batch* as `commit` does, in a transaction that is left open.
 
     Raises:
-        Exception: Nothing was written, and no transaction is open: the database is busy or damaged. Try again.
+        Exception: Nothing was written, and no transaction is open: the database is busy, or damaged. Try again.
     """
     refused: dict[int, Exception] = {}
     while True:
         try:
-            return _transaction(connection.cursor(), batch, refused)
+            return _transaction(connection.cursor(), batch, refused, tells)
         except BaseException as error:
             if connection.in_transaction:
                 connection.rollback()
@@ -118,10 +126,13 @@ def sync(connection: Connection, rows: Rows) -> Commit:
     return Commit(rows.failures, time.perf_counter() - started, rows.size)
 
 
-def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exception]) -> Rows:
+def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exception], tells: bool) -> Rows:
     failures = refused.copy()
     size = _TRANSACTION
+    events = _Events(cursor)
     cursor.execute("BEGIN IMMEDIATE")
+    if tells:
+        events.begin()
     for index, (_, writes) in enumerate(batch):
         if refused and index in refused:
             continue
@@ -132,11 +143,47 @@ def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exce
                     failures[index] = _fenced(write)
                     break
                 size += written
+                if tells:
+                    events.add(write)
         except Exception as error:
             if _blames_row(error):
                 raise _RefusedError(index) from error
             raise
+    size += events.store()
     return Rows(failures, size)
+
+
+class _Events:
+    """The run events of one transaction: of each write that was made, and of no other."""
+
+    __slots__ = ("_cursor", "_rows")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._rows: list[tuple[int, str, float, str, str]] = []
+
+    def begin(self) -> None:
+        """Go on after the numbers that other processes have given."""
+        self._pass_by(_LAST_RUN_EVENT)
+
+    def add(self, write: Write) -> None:
+        """Take what *write* tells, which has been executed."""
+        for event in events_of(write):
+            if event.kind in TAKES_OVER:
+                self._pass_by(_LAST_STEP, event.run_id)
+            self._rows.append((NUMBERS.take(), event.run_id, event.at, event.kind, event.data))
+
+    def _pass_by(self, query: str, *parameters: str) -> None:
+        ((last,),) = self._cursor.execute(query, parameters).fetchall()
+        if last is not None:
+            NUMBERS.pass_by(last)
+
+    def store(self) -> int:
+        """Insert them; return about how many bytes that added to the write-ahead log."""
+        if not self._rows:
+            return 0
+        self._cursor.executemany(_INSERT_RUN_EVENT, self._rows)
+        return sum(_EVENT + len(row[4]) for row in self._rows)
 
 
 def _fenced(write: Write) -> FencedError:

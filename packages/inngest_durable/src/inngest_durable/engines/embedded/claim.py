@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from ..._core.model import Finish, Memo, Park, Run
-from ..base import Clock, FencedError, Store
-from ..records import FinishRun, Insert, ParkRun, SaveMemo, WakeRun, Write
+from ..._core.effects import Along, Invoke
+from ..._core.invoke_flow import family, is_child
+from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, RunStatus
+from ..base import Clock, FencedError, Store, TimerHandle
+from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemo, SaveMemoWith, WakeRun, Write
+from .attempts import Attempt, Starts, tell_progress
+from .ulids import new_ulid
 
 
 class ClaimOwner(Protocol):
-    """What a claim tells the engine."""
+    """
+    What a claim needs of the engine.
+
+    Attributes:
+        tells: Whether run events are written.
+        starts: Tells the starts of attempts.
+    """
 
     clock: Clock
+    tells: bool
+    starts: Starts
 
     def accept_later(self, claim: EmbeddedClaim) -> None:
         """Call `EmbeddedClaim.write_row` in a few milliseconds."""
@@ -24,6 +36,12 @@ class ClaimOwner(Protocol):
 
     def tell_ended(self, run_id: str) -> None:
         """Take notice that a run has ended."""
+
+    def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
+        """Call *tell* with the final memo of a step when it was completed by what it waits for."""
+
+    def tell_found(self, found: Found) -> None:
+        """Take notice of the steps that a write has completed in other runs, or that a run is due."""
 
 
 class EmbeddedClaim:
@@ -40,6 +58,10 @@ class EmbeddedClaim:
         self._store = store
         self._first = not accepted
         self._recovered = run.recoveries > 0
+        # Whether a step of this run waits, or has waited, for something other than time.
+        self._waits = bool(memos) and any(memo.op.waits_for_others for memo in memos)
+        self._seen: tuple[str, ...] = ()
+        self.attempts: dict[str, Attempt] = {}
 
     @property
     def on_disk(self) -> bool:
@@ -67,17 +89,77 @@ class EmbeddedClaim:
         if self._row is not None:
             self._write()
 
+    def begin_attempt(self, key: str, attempt: int) -> None:
+        """Note that an attempt of a step begins, for what is told of it."""
+        engine = self._engine
+        self.attempts[key] = Attempt(attempt, engine.clock.now())
+        if not engine.starts.ticks:
+            engine.starts.tick()
+
+    def progress(self, key: str, text: str, data: str, at: float) -> None:
+        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty."""
+        tell_progress(self, key, text, data, at)
+
+    def tell(self, kind: str, data: str, at: float) -> None:
+        """Let a run event be written by and by, unless the run has moved on by then."""
+        if not self._engine.tells:
+            return
+        self.accept_soon()
+        self._write(AddRunEvent(self.run.id, self.run.epoch, at, kind, data), lazy=True)
+
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*; resolves when it is durable. Raises `FencedError`."""
         self.accept_soon()
         progress = self._recovered and memo.is_final
-        return self._write(SaveMemo(self.run.id, self.run.epoch, memo, progress))
+        now, attempt = self._engine.clock.now(), self.attempts.pop(memo.key, None)
+        started_at = None if attempt is None else attempt.at
+        return self._write(SaveMemo(self.run.id, self.run.epoch, memo, progress, now, started_at))
 
-    async def park(self, park: Park) -> None:
+    async def save_with(self, memo: Memo, along: Along) -> Memo:
+        """
+        Checkpoint *memo*, and in the same commit what goes along with it; resolves when that is durable.
+
+        Returns the memo as it is recorded: another one if what the step waits for is there. Raises `FencedError`.
+        """
+        self.accept_soon()
+        self._waits = self._waits or memo.op.waits_for_others
+        run, now, found = self.run, self._engine.clock.now(), Found()
+        progress = self._recovered and memo.is_final
+        await self._write(SaveMemoWith(run.id, run.epoch, run.app_id, memo, along, now, found, progress))
+        if isinstance(along, Invoke):
+            self._engine.note_parked(now)
+        self._engine.tell_found(found)
+        return found.memo or memo
+
+    def listen(self, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
+        """Call *tell* with the final memo of a step that waits, once what it waits for has come; until cancelled."""
+        return self._engine.listen(self.run.id, key, tell)
+
+    def seen(self, key: str) -> None:
+        """Note that the pass goes on with a step that *tell* was called for: the run need not be entered for it."""
+        self._seen += (key,)
+
+    def new_child(self, key: str, endpoint: str, request: RecordedRequest, timeout_seconds: float | None) -> Run:
+        """Return a run for the step *key* to invoke; it begins when `save_with` is called with it."""
+        now = self._engine.clock.now()
+        return Run(
+            new_ulid(),
+            self.run.app_id,
+            endpoint,
+            request,
+            now,
+            status=RunStatus.WAITING,
+            wake_at=now,
+            deadline=None if timeout_seconds is None else now + timeout_seconds,
+            idempotency=family(self.run.id, key),
+        )
+
+    async def park(self, park: Park, why: str = "", failure: Failure | None = None) -> None:
         """Let the run wait; resolves when that is durable. Raises `FencedError`."""
         self.accept_soon()
-        await self._write(ParkRun(self.run.id, self.run.epoch, park))
-        self._engine.note_parked(park.wake_at)
+        run, now, found, seen = self.run, self._engine.clock.now(), Found(), self._seen
+        await self._write(ParkRun(run.id, run.epoch, park, now, why, failure, seen, found))
+        self._engine.note_parked(now if found.due else park.wake_at)
 
     async def wake(self, quiet_seconds: float) -> None:
         """Make the run that this pass parked due at once, unless a later pass has begun."""
@@ -95,9 +177,13 @@ class EmbeddedClaim:
         On the first pass nobody waits for it, so it does not start a commit of its own.
         """
         self.accept_soon()
-        end = FinishRun(self.run.id, self.run.epoch, finish, self._engine.clock.now())
+        alone = not self._waits and not is_child(self.run)
+        found = None if alone else Found()
+        end = FinishRun(self.run.id, self.run.epoch, finish, self._engine.clock.now(), alone, found)
         done = self._write(end, lazy=self._first)
         done.add_done_callback(lambda _: self._engine.tell_ended(self.run.id))
+        if found is not None:
+            done.add_done_callback(lambda _: self._engine.tell_found(found))
         return done
 
     def _write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:

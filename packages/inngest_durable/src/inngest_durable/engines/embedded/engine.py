@@ -8,18 +8,23 @@ import hmac
 import logging
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..._core.duration import Duration, seconds
-from ..._core.model import Idempotency, Park, RecordedRequest, Run
+from ..._core.events import SentEvent
+from ..._core.model import Idempotency, Memo, Park, RecordedRequest, Run, RunStatus
+from ..._core.run_events import RunEvent
 from ..._core.run_flow import timed_out
-from ...errors import ConfigurationError
-from ..base import Clock, DueRun, FencedError, Host, PassSet, Store
-from ..records import AddWorker, DropWorker
+from ...errors import ConfigurationError, RunNotFoundError
+from ..base import Clock, DueRun, FencedError, Host, PassSet, Store, TimerHandle, Watch
+from ..records import AddEvents, AddSignal, AddWorker, CancelRun, DropWorker, Found, Write
 from ..records import ClaimRun as ClaimWrite
+from .arrivals import Arrivals
+from .attempts import Starts
 from .claim import EmbeddedClaim
 from .clock import SystemClock
 from .endings import Endings
@@ -28,6 +33,7 @@ from .retention import Retention
 from .scheduler import Scheduler
 from .store import SqliteStore
 from .ulids import new_ulid
+from .watches import Watches
 from .worker import WorkerLock
 
 logger = logging.getLogger("inngest_durable")
@@ -56,6 +62,7 @@ class EmbeddedEngine:
         max_recoveries: Deaths of a worker that ran this run's pass alone among suspects, before the run is failed.
         shutdown_grace: How long `stop` waits for steps in flight.
         retention: How long a run is kept after its end; None for ever.
+        run_events: Whether to write what happens in runs, for those who follow them.
 
     Raises:
         ValueError: *shutdown_grace* or *retention* is not a duration.
@@ -71,10 +78,12 @@ class EmbeddedEngine:
         max_recoveries: int = 10,
         shutdown_grace: Duration = "10s",
         retention: Duration | None = "7d",
+        run_events: bool = True,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.passes = PassSet()
         self.app_id = ""
+        self.tells = run_events
         self._path = path
         self._given_store = store
         self._max_concurrent_passes = max_concurrent_passes
@@ -90,6 +99,9 @@ class EmbeddedEngine:
         self._worker_id = ""
         self._background: set[asyncio.Task[Any]] = set()
         self._endings: Endings | None = None
+        self._watches: Watches | None = None
+        self._seen_commits = 0
+        self._arrivals: Arrivals | None = None
         self._draining: asyncio.Future[None] | None = None
         self._unwritten: list[EmbeddedClaim] = []
 
@@ -116,7 +128,7 @@ class EmbeddedEngine:
         self.passes = PassSet()
         self._draining = None
         if self._store is None:
-            opening: Store = self._given_store or SqliteStore(self.path)
+            opening: Store = self._given_store or SqliteStore(self.path, run_events=self.tells)
             opening.open()
             self._store = opening
         store = self._store
@@ -126,6 +138,9 @@ class EmbeddedEngine:
             self._lock.acquire()
         await store.write(AddWorker(self._worker_id, os.getpid(), socket.gethostname(), self.clock.now()))
         self._endings = Endings(store)
+        self._watches = Watches(store)
+        self.starts = Starts(self._claims, self.clock.now)
+        self._arrivals = Arrivals(store)
         self._scheduler = Scheduler(store, self.app_id, self.clock, self._reenter, self._max_concurrent_passes)
         self._recovery = Recovery(
             store, self.clock, self._worker_id, self._lock, self._max_recoveries, self._each_second
@@ -157,6 +172,10 @@ class EmbeddedEngine:
             await self._retention.stop()
         if self._endings is not None:
             self._endings.close()
+        if self._watches is not None:
+            self._watches.close()
+        if self._arrivals is not None:
+            self._arrivals.stop()
         self.passes.interrupt("the process stops")
         try:
             async with asyncio.timeout(self._grace_seconds):
@@ -198,7 +217,8 @@ class EmbeddedEngine:
             # Its passes died with their loop: like those of a dead worker, their runs are recovered.
             self._lock.release()
         self._retention = None
-        self._lock = self._scheduler = self._recovery = self._endings = self._draining = None
+        self._lock = self._scheduler = self._recovery = self._endings = self._arrivals = self._draining = None
+        self._watches = None
         self._background = set()
         self._unwritten = []
 
@@ -223,9 +243,81 @@ class EmbeddedEngine:
         )
         return EmbeddedClaim(self, self.store, run, (), accepted=False)
 
+    def send_events(self, events: Sequence[SentEvent]) -> Awaitable[None]:
+        """Record events, and wake the runs that wait for them; resolves when that is durable."""
+        found = Found()
+        return self._tell_after(AddEvents(self.app_id, tuple(events), self.clock.now(), found), found)
+
+    async def send_signal(self, name: str, result: bytes) -> bool:
+        """Complete the step that waits for a signal with *result*; return whether one does."""
+        found = Found()
+        await self._tell_after(AddSignal(self.app_id, name, result, self.clock.now(), found), found)
+        return bool(found.resumed)
+
+    def _tell_after(self, write: Write, found: Found) -> asyncio.Future[None]:
+        # By a callback: whoever sent it may be gone by then.
+        done = self.store.write(write)
+        done.add_done_callback(lambda _: self.tell_found(found))
+        return done
+
     def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None."""
         return self.store.find(scope, key)
+
+    async def cancel(self, run_id: str) -> bool:
+        """
+        Cancel a run; False if it has ended.
+
+        A run that sleeps or waits ends at once; of one that executes, the pass ends at its next step. What a step in
+        flight does is not recorded any more.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        status = self.store.status(run_id)
+        if status is None:
+            raise RunNotFoundError(f"there is no run {run_id}, or it was deleted after its end")
+        if status.is_final:
+            return False
+        try:
+            found = Found()
+            await self._tell_after(CancelRun(run_id, self.clock.now(), found), found)
+        except FencedError:
+            # It ended at the same moment.
+            return False
+        self._interrupt_cancelled([run_id])
+        self.tell_ended(run_id)
+        # Nothing can invoke another one any more.
+        for child_id in self.store.children(run_id):
+            await self.cancel(child_id)
+        return True
+
+    def _interrupt_cancelled(self, run_ids: Collection[str]) -> None:
+        for live_pass in self.passes:
+            if live_pass.claim.run.id in run_ids:
+                live_pass.interrupt("the run was cancelled")
+
+    def status(self, run_id: str) -> RunStatus | None:
+        """Return a run's status; None if it is unknown."""
+        return self.store.status(run_id)
+
+    def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
+        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        return self.store.run_events(run_id, after, limit)
+
+    @property
+    def followers(self) -> int:
+        """How many follow runs at the moment."""
+        return 0 if self._watches is None else len(self._watches)
+
+    def watch(self, run_id: str) -> AbstractContextManager[Watch]:
+        """Follow a run for the time of a block."""
+        if self._watches is None:
+            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
+        return self._watches.watch(run_id)
+
+    def _claims(self) -> list[EmbeddedClaim]:
+        return [live_pass.claim for live_pass in self.passes if isinstance(live_pass.claim, EmbeddedClaim)]
 
     def token(self, run_id: str) -> str:
         """Return the token that opens the run's wait URL: made from the database's secret, stored nowhere."""
@@ -257,7 +349,8 @@ class EmbeddedEngine:
     async def _reenter(self, due: DueRun) -> None:
         store, host = self.store, self._host
         try:
-            await store.write(ClaimWrite(due.run_id, due.epoch, self._worker_id))
+            memoized = store.memoized(due.run_id) if self.tells else ()
+            await store.write(ClaimWrite(due.run_id, due.epoch, self._worker_id, self.clock.now(), memoized))
         except FencedError:
             return
         run = store.run(due.run_id)
@@ -271,11 +364,19 @@ class EmbeddedEngine:
             await host.reenter(claim)
         except Exception:
             logger.exception("the re-entry of a run broke: please report this bug [run=%s]", run.id)
-            await claim.park(Park(self.clock.now() + BROKEN_REENTRY_SECONDS, run.attempt, run.quiet_seconds))
+            park = Park(self.clock.now() + BROKEN_REENTRY_SECONDS, run.attempt, run.quiet_seconds)
+            await claim.park(park, "the re-entry broke")
 
     def _each_second(self) -> None:
+        if self._arrivals is not None:
+            self._arrivals.look()
         if self._scheduler is not None:
             self._scheduler.look()
+        if (commits := self.store.foreign_commits()) != self._seen_commits:
+            self._seen_commits = commits
+            ids = {live_pass.claim.run.id for live_pass in self.passes}
+            cancelled = [run_id for run_id in ids if self.store.status(run_id) is RunStatus.CANCELLED]
+            self._interrupt_cancelled(cancelled)
         if self.failing is not None:
             # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
             self.passes.let_go("the database cannot be written")
@@ -300,6 +401,19 @@ class EmbeddedEngine:
         """Take notice that a run has ended."""
         if self._endings is not None:
             self._endings.tell(run_id)
+
+    def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
+        """Call *tell* with the final memo of a step when it was completed by what it waits for."""
+        if self._arrivals is None:
+            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
+        return self._arrivals.listen(run_id, key, tell)
+
+    def tell_found(self, found: Found) -> None:
+        """Take notice of the steps that a write has completed in other runs, or that a run is due."""
+        if self._arrivals is not None:
+            self._arrivals.tell(found.resumed)
+        if found.due and self._scheduler is not None:
+            self._scheduler.look()
 
 
 def _stop(scheduler: Scheduler, _ended: asyncio.Task[None]) -> None:

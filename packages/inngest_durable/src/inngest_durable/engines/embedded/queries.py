@@ -75,5 +75,9 @@ def _migrations() -> tuple[Migration, ...]:
 
 _FOLDER = files(__package__)
 
-QUERIES = _named(_FOLDER.joinpath("queries.sql").read_text())
+QUERIES = {
+    name: query
+    for file in ("queries.sql", "waits.sql")
+    for name, query in _named(_FOLDER.joinpath(file).read_text()).items()
+}
 SCHEMA = Schema(statements(_FOLDER.joinpath("schema.sql").read_text()), _migrations())

@@ -7,15 +7,18 @@
 -- name: insert_run
 INSERT INTO runs (
     id, status, epoch, owner, attempt, wake_at, quiet_seconds, recoveries, created_at, deadline, idempotency_scope,
-    idempotency_key, idempotency_digest, app_id, endpoint, request
+    idempotency_key, idempotency_digest, app_id, endpoint, request, worker, pid
 ) VALUES (
-    ?, ?, ?, ?, ?, nullif(?, -1), ?, ?, ?, nullif(?, -1), nullif(?, ''), nullif(?, ''), nullif(?, ''), ?, ?, ?
+    ?, ?, ?, ?, ?, nullif(?, -1), ?, ?, ?, nullif(?, -1), nullif(?, ''), nullif(?, ''), nullif(?, ''), ?, ?, ?,
+    nullif(?, ''), nullif(?, -1)
 )
 ON CONFLICT (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 
 -- name: save_memo
-INSERT INTO steps (run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result)
-SELECT id, epoch, ?, ?, ?, ?, ?, ?, nullif(?, -1), ?, nullif(?, ''), nullif(?, '')
+INSERT INTO steps (
+    run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result, started_at, ended_at
+)
+SELECT id, epoch, ?, ?, ?, ?, ?, ?, nullif(?, -1), ?, nullif(?, ''), nullif(?, ''), nullif(?, -1), nullif(?, -1)
 FROM runs INDEXED BY runs_owned WHERE id = ? AND epoch = ? AND status = 'running'
 ON CONFLICT (run_id, key) DO UPDATE SET
     id = excluded.id, op = excluded.op, state = excluded.state, attempt = excluded.attempt,
@@ -51,6 +54,47 @@ WHERE id = ? AND epoch = ? AND status = 'waiting' AND (
 -- name: finish_run
 UPDATE runs SET status = ?, owner = '', wake_at = NULL, ended_at = ?, failure = nullif(?, ''), response = ?
 WHERE id = ? AND epoch = ? AND status = 'running'
+
+-- name: insert_run_event
+INSERT INTO run_events (id, run_id, at, kind, data) VALUES (?, ?, ?, ?, ?)
+
+-- name: last_run_event
+SELECT max(id) FROM run_events
+
+-- name: last_step
+SELECT max(seq) FROM steps WHERE run_id = ?
+
+-- A step that completed at its first attempt is told by its memo, which was written in the place that `seq` says.
+
+-- name: children
+SELECT id FROM runs
+WHERE idempotency_scope = ? AND idempotency_key > ? || '/' AND idempotency_key < ? || '0'
+    AND status IN ('running', 'waiting')
+
+-- name: starter
+SELECT worker, pid FROM runs WHERE id = ?
+
+-- name: run_events
+SELECT id AS number, at, kind, data, 0.0 FROM run_events WHERE run_id = ?1 AND id > ?2
+UNION ALL
+SELECT seq, ended_at, '', key, started_at FROM steps WHERE run_id = ?1 AND seq > ?2 AND ended_at IS NOT NULL
+ORDER BY number LIMIT ?3
+
+-- name: status
+SELECT status FROM runs WHERE id = ?
+
+-- name: memoized
+SELECT key FROM steps WHERE run_id = ? AND state IN ('completed', 'failed') ORDER BY epoch, seq
+
+-- name: prune_run_events
+DELETE FROM run_events WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
+
+-- name: cancel_run
+UPDATE runs SET status = 'cancelled', owner = '', wake_at = NULL, ended_at = ?
+WHERE id = ? AND status IN ('running', 'waiting')
+
+-- name: is_running
+SELECT 1 FROM runs INDEXED BY runs_owned WHERE id = ? AND epoch = ? AND status = 'running'
 
 -- name: add_worker
 INSERT INTO workers (id, pid, host, started_at) VALUES (?, ?, ?, ?)

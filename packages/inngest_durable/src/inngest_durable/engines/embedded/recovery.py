@@ -92,7 +92,7 @@ class Recovery:
         # The first two may have been another run's fault.
         if deaths < SUSPECT_DEATHS + self._max_recoveries:
             logger.warning("worker %s died; its run goes on [run=%s]", worker_id, orphan.run_id)
-            return RecoverRun(orphan.run_id, orphan.epoch, now)
+            return RecoverRun(orphan.run_id, orphan.epoch, now, worker_id)
         logger.error(
             "worker %s died; its run is failed after %d such deaths [run=%s]", worker_id, deaths, orphan.run_id
         )

@@ -1,5 +1,5 @@
 """
-Deletes finished runs that are old enough, a few at a time, so that no checkpoint waits for it.
+Deletes finished runs and events that are old enough, a few at a time, so that no checkpoint waits for it.
 
 Runs are looked through in the order of their IDs, which is that of their creation: no index is kept for this.
 """
@@ -11,22 +11,26 @@ import logging
 
 from ...errors import StoreError
 from ..base import Clock, Store
-from ..records import PruneRuns
+from ..records import Found, PruneEvents, PruneRuns
 from .ulids import ulid_time
 
 logger = logging.getLogger("inngest_durable")
 
-# How often to look, how many runs one commit deletes at most, and how many are looked through for them.
+# How often to look, how many runs one commit deletes at most, how many are looked through for them, and the same for
+# events.
 LOOK_SECONDS = 60.0
 BATCH = 50
 WINDOW = 1000
+EVENT_BATCH = 500
+# How long the ID of an event counts.
+EVENT_SECONDS = 86400.0
 # Between two batches the disk belongs to the checkpoints.
 PAUSE_SECONDS = 0.05
 
 
 class Retention:
     """
-    Keeps finished runs for a time, and no longer.
+    Keeps finished runs and events for a time, and no longer.
 
     Args:
         store: Where the runs are.
@@ -69,10 +73,22 @@ class Retention:
             deleted += len(old)
             after = window[-1][0]
 
+    async def prune_events(self) -> int:
+        """Delete every event that is old enough, and whose ID does not count any more; return how many."""
+        before = self._clock.now() - max(self._keep_seconds, EVENT_SECONDS)
+        deleted = 0
+        while (oldest := self._store.oldest_event()) is not None and oldest < before:
+            found = Found()
+            await self._store.write(PruneEvents(before, EVENT_BATCH, found))
+            deleted += found.count
+            await asyncio.sleep(PAUSE_SECONDS)
+        return deleted
+
     async def _watch(self) -> None:
         while True:
             try:
                 deleted = await self.prune()
+                await self.prune_events()
             except StoreError:
                 logger.exception("deleting old runs failed; trying again")
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 from collections.abc import Awaitable, Callable
 
@@ -35,6 +36,7 @@ class Scheduler:
         self._look_soon: asyncio.Handle | None = None
         self._stopped = False
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
 
     def note(self, wake_at: float) -> None:
         """Take notice of a run that is due at *wake_at*, in seconds since the epoch."""
@@ -77,7 +79,8 @@ class Scheduler:
             self._arm(later[0])
 
     def _start(self, due: DueRun) -> None:
-        task = self._loop.create_task(self._run(due))
+        # Not in the context of the request whose end has told of it: a re-entry would find that one's request and g.
+        task = self._loop.create_task(self._run(due), context=self._context.copy())
         self._reentries[due.run_id] = task
 
     async def _run(self, due: DueRun) -> None:

@@ -19,7 +19,7 @@ CREATE TABLE meta (
 ) WITHOUT ROWID;
 
 -- Small columns come first, so that reading them does not walk through a large request. For the same reason this is
--- a rowid table: rows of any size stay out of the index of IDs.
+-- a rowid table: rows of any size stay out of the index of IDs. `worker` and `pid` accepted the run, whoever owns it.
 CREATE TABLE runs (
     id             TEXT PRIMARY KEY NOT NULL,
     status         TEXT NOT NULL,
@@ -39,7 +39,9 @@ CREATE TABLE runs (
     endpoint       TEXT NOT NULL,
     failure        TEXT,
     response       BLOB,
-    request        BLOB NOT NULL
+    request        BLOB NOT NULL,
+    worker         TEXT,
+    pid            INTEGER
 );
 
 -- Both indexes cover their queries (which takes `status` too, though it is the same in all their entries) and hold
@@ -51,7 +53,8 @@ CREATE INDEX runs_owned ON runs (id, epoch, owner, recoveries, status) WHERE sta
 -- One run for each key that a client sent, and for nothing else.
 CREATE UNIQUE INDEX runs_idempotent ON runs (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
--- `epoch` and `seq` say which pass recorded the step first, and in which order that pass recorded its steps.
+-- `epoch` and `seq` say which pass recorded the step first, and in which order that pass recorded its steps. A step that
+-- completed at its first attempt has `started_at` and `ended_at`: with `seq` for a number, they are its run event.
 CREATE TABLE steps (
     run_id       TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     key          TEXT NOT NULL,
@@ -65,6 +68,8 @@ CREATE TABLE steps (
     fingerprint  TEXT NOT NULL,
     failure      TEXT,
     result       TEXT,
+    started_at   REAL,
+    ended_at     REAL,
     PRIMARY KEY (run_id, key)
 ) WITHOUT ROWID;
 
@@ -75,14 +80,14 @@ CREATE TABLE workers (
     started_at  REAL NOT NULL
 ) WITHOUT ROWID;
 
--- An event with an ID that was there in the last 24 hours is the same event.
+-- An event with an ID that was there in the last 24 hours is the same event. `ts` is the sender's, in milliseconds.
 CREATE TABLE events (
     seq          INTEGER PRIMARY KEY,
     id           TEXT NOT NULL,
     app_id       TEXT NOT NULL,
     name         TEXT NOT NULL,
     data         TEXT NOT NULL,
-    ts           REAL NOT NULL,
+    ts           INTEGER NOT NULL,
     received_at  REAL NOT NULL
 );
 CREATE UNIQUE INDEX events_once ON events (app_id, id);
@@ -107,7 +112,8 @@ CREATE INDEX waits_for ON waits (app_id, kind, name, path, value, run_id, key) W
 CREATE UNIQUE INDEX waits_signal ON waits (app_id, name) WHERE kind = 'signal' AND resolved = 0;
 CREATE INDEX waits_resolved ON waits (run_id, key) WHERE resolved = 1;
 
--- Numbers grow in the order of commits: a stream that was cut off goes on after the last it has seen.
+-- Within a run, numbers grow in the order of commits, those in `steps.seq` included: a stream that was cut off goes on
+-- after the last it has seen. The run's end is in its row.
 CREATE TABLE run_events (
     id      INTEGER PRIMARY KEY,
     run_id  TEXT NOT NULL,

@@ -14,14 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..._core.model import Memo, Run
+from ..._core.invoke_flow import INVOKED
+from ..._core.model import Memo, Run, RunStatus
+from ..._core.run_events import START_NUMBER, RunEvent, start_of
 from ...errors import StoreError
-from ..base import DueRun
+from ..base import CommitListener, DueRun
 from ..records import Write
 from .checkpointer import Checkpointer
 from .database import Database, Synchronous
 from .queries import QUERIES
 from .rows import memo_from, run_from
+from .run_events import run_event_from
 from .writer import Writer
 
 # Only while another process replays the log of one that died is a reader locked out.
@@ -39,19 +42,33 @@ class SqliteStore:
         path: The database file. It is created with permissions 0600, and its folder, if missing, with 0700.
         synchronous: ``"FULL"`` (a power loss loses nothing that was resolved) or ``"NORMAL"`` (the death of the
             process loses nothing; about twice as fast for one client).
+        run_events: Whether to write what happens in runs, for those who follow them.
 
     Attributes:
         path: The database file.
         secret: 32 random bytes made with the file; known after `open`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "FULL") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, synchronous: Synchronous = "FULL", run_events: bool = True
+    ) -> None:
         self.path = Path(path)
+        self._tells = run_events
         self.secret = b""
         self._database = Database(self.path, synchronous)
         self._writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
         self._checkpointer: Checkpointer | None = None
+
+    @property
+    def on_commit(self) -> CommitListener | None:
+        """Is called on the loop with the writes of each group that this process has committed."""
+        return self._writer.on_commit if self._writer else None
+
+    @on_commit.setter
+    def on_commit(self, listener: CommitListener | None) -> None:
+        if self._writer is not None:
+            self._writer.on_commit = listener
 
     @property
     def failing(self) -> str | None:
@@ -68,7 +85,7 @@ class SqliteStore:
         connection, self.secret = self._database.open()
         self._reader = self._database.connect(_READ_BUSY_SECONDS)
         self._checkpointer = Checkpointer(self._database.connect(_CHECKPOINT_BUSY_SECONDS))
-        self._writer = Writer(connection, self._checkpointer)
+        self._writer = Writer(connection, self._checkpointer, self._tells)
 
     async def close(self) -> None:
         """
@@ -109,9 +126,44 @@ class SqliteStore:
         rows = self._read("find", scope, key)
         return self.run(rows[0][0]) if rows else None
 
+    def status(self, run_id: str) -> RunStatus | None:
+        """Return a run's status; None if it is unknown."""
+        rows = self._read("status", run_id)
+        return RunStatus(rows[0][0]) if rows else None
+
+    def children(self, run_id: str) -> list[str]:
+        """Return the runs that a run has invoked and that have not ended."""
+        return [child_id for (child_id,) in self._read("children", INVOKED, run_id, run_id)]
+
+    def memoized(self, run_id: str) -> tuple[str, ...]:
+        """Return the keys of a run's memoized steps, in the order they were first recorded."""
+        return tuple(key for (key,) in self._read("memoized", run_id))
+
+    def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
+        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        found = [run_event_from(run_id, row) for row in self._read("run_events", run_id, after, limit)]
+        if after < START_NUMBER and self._tells and (run := self.run(run_id)) is not None:
+            worker, pid = self._read("starter", run_id)[0]
+            found.insert(0, start_of(run, worker or "", pid))
+        return found[:limit]
+
     def memos(self, run_id: str) -> list[Memo]:
         """Return the journal of a run in the order its steps were first recorded."""
         return [memo_from(row) for row in self._read("memos", run_id)]
+
+    def memo(self, run_id: str, key: str) -> Memo | None:
+        """Return the memo of one step, or None."""
+        rows = self._read("memo", run_id, key)
+        return memo_from(rows[0]) if rows else None
+
+    def arrived(self) -> list[tuple[str, str]]:
+        """Return the steps of running runs, as run ID and key, that were completed by what they waited for."""
+        return self._read("arrived")
+
+    def oldest_event(self) -> float | None:
+        """Return when the oldest event was received, in seconds since the epoch; None if there is none."""
+        ((oldest,),) = self._read("oldest_event")
+        return oldest  # type: ignore[no-any-return]  # a REAL or NULL
 
     def due(self, app_id: str, before: float, limit: int) -> list[DueRun]:
         """Return waiting runs of an application with ``wake_at <= before``, the earliest first."""

@@ -19,6 +19,7 @@ from collections import deque
 from queue import SimpleQueue
 
 from ...errors import StoreError
+from ..base import CommitListener
 from ..records import Write
 from .batch import Commit, Group, Rows, commit, resolve, sync, write_rows
 from .checkpointer import Checkpointer
@@ -46,12 +47,16 @@ class Writer:
     Args:
         connection: For this object alone.
         checkpointer: Is told how much was written, and makes room for itself now and then.
+        tells: Whether run events are written.
 
     Attributes:
+        on_commit: Called on the loop with each group that was committed, written in full or not.
         failing: Why commits fail at the moment (disk full, I/O error), or None. Being busy is not failing.
     """
 
-    def __init__(self, connection: sqlite3.Connection, checkpointer: Checkpointer) -> None:
+    def __init__(self, connection: sqlite3.Connection, checkpointer: Checkpointer, tells: bool = True) -> None:
+        self.on_commit: CommitListener | None = None
+        self._tells = tells
         self.failing: str | None = None
         self._connection = connection
         self._checkpointer = checkpointer
@@ -151,7 +156,7 @@ class Writer:
             return
         try:
             # Always here, on a slow disk too: in the thread, each row would wait for the interpreter lock.
-            rows = write_rows(self._connection, batch)
+            rows = write_rows(self._connection, batch, self._tells)
             if self._pace.threaded:
                 self._hand_over(batch, rows)
                 return
@@ -167,6 +172,9 @@ class Writer:
     def _settle(self, batch: list[Group], done: Commit) -> None:
         self._with_thread = self._scheduled = False
         resolve(batch, done.failures)
+        if self.on_commit is not None:
+            for _, writes in batch:
+                self.on_commit(writes)
         self._checkpointer.wrote(done.size)
         if self._queue and self._loop is not None:
             self._schedule(self._loop)
@@ -220,7 +228,7 @@ class Writer:
                     done = sync(self._connection, rows)
                 else:
                     self._checkpointer.clear.wait()
-                    done = commit(self._connection, batch)
+                    done = commit(self._connection, batch, self._tells)
             except Exception as error:
                 rows = None
                 pause = trouble.pause(error)

@@ -7,27 +7,35 @@ than build a tuple and execute one statement.
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections.abc import Callable
 from sqlite3 import Cursor
 from typing import Any
 
-from ..._core.model import Idempotency
+from ..._core.model import Finish, Idempotency, RunStatus
 from ..records import (
+    AddEvents,
+    AddRunEvent,
+    AddSignal,
     AddWorker,
+    CancelRun,
     ClaimRun,
     DropWorker,
     FinishRun,
     Insert,
     ParkRun,
+    PruneEvents,
     PruneRuns,
     RecoverRun,
     SaveMemo,
+    SaveMemoWith,
     WakeRun,
     Write,
 )
+from . import waits
 from .queries import QUERIES
 from .rows import failure_text, packed
+from .run_events import Numbers, is_in_memo
 
 # What a row is taken to add to the write-ahead log beside its payload: its share of the pages it changes.
 _ROW = 512
@@ -40,15 +48,18 @@ _WAKE_RUN = QUERIES["wake_run"]
 _RECOVER_RUN = QUERIES["recover_run"]
 _CLAIM_RUN = QUERIES["claim_run"]
 _FINISH_RUN = QUERIES["finish_run"]
+_CANCEL_RUN = QUERIES["cancel_run"]
+_IS_RUNNING = QUERIES["is_running"]
 _ADD_WORKER = QUERIES["add_worker"]
 _DROP_WORKER = QUERIES["drop_worker"]
 _PRUNE_RUN = QUERIES["prune_run"]
+_PRUNE_RUN_EVENTS = QUERIES["prune_run_events"]
 
-# Orders the steps of one pass. A pass lives in one process, so a number that grows there needs no clock and no
-# look at what is stored.
-_sequence = itertools.count(1)
+# Orders the steps of one pass, and what is told of its run.
+NUMBERS = Numbers()
 
 _NO_IDEMPOTENCY = Idempotency("", "", "")
+_CANCELLED = Finish(RunStatus.CANCELLED, None)
 
 
 def _insert(cursor: Cursor, write: Insert) -> int:
@@ -74,6 +85,8 @@ def _insert(cursor: Cursor, write: Insert) -> int:
             run.app_id,
             run.endpoint,
             request,
+            run.owner,
+            os.getpid() if run.owner else -1,
         ),
     )
     return cursor.rowcount * (_ROW + len(request))
@@ -81,6 +94,9 @@ def _insert(cursor: Cursor, write: Insert) -> int:
 
 def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
     memo = write.memo
+    started_at = ended_at = -1.0
+    if write.started_at is not None and is_in_memo(write):
+        started_at, ended_at = write.started_at, write.at
     result = "" if memo.result is None else memo.result.decode()
     cursor.execute(
         _SAVE_MEMO,
@@ -89,12 +105,14 @@ def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
             memo.id,
             memo.op._value_,
             memo.state._value_,
-            next(_sequence),
+            NUMBERS.take(),
             memo.attempt,
             -1 if memo.wake_at is None else memo.wake_at,
             memo.fingerprint,
             "" if memo.failure is None else failure_text(memo.failure),
             result,
+            started_at,
+            ended_at,
             write.run_id,
             write.epoch,
         ),
@@ -107,8 +125,13 @@ def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
 
 
 def _park(cursor: Cursor, write: ParkRun) -> int:
-    park = write.park
-    cursor.execute(_PARK_RUN, (park.wake_at, park.attempt, park.quiet_seconds, write.run_id, write.epoch))
+    park, wake_at = write.park, write.park.wake_at
+    if waits.has_arrived(cursor, write.run_id, write.seen):
+        # Due at once, and before all others.
+        wake_at = 0.0
+        if write.found is not None:
+            write.found.due = True
+    cursor.execute(_PARK_RUN, (wake_at, park.attempt, park.quiet_seconds, write.run_id, write.epoch))
     return _ROW * cursor.rowcount
 
 
@@ -124,7 +147,10 @@ def _recover(cursor: Cursor, write: RecoverRun) -> int:
 
 def _claim(cursor: Cursor, write: ClaimRun) -> int:
     cursor.execute(_CLAIM_RUN, (write.owner, write.run_id, write.epoch))
-    return _ROW * cursor.rowcount
+    if not cursor.rowcount:
+        return 0
+    waits.drop_arrived(cursor, write.run_id)
+    return _ROW
 
 
 def _finish(cursor: Cursor, write: FinishRun) -> int:
@@ -134,7 +160,25 @@ def _finish(cursor: Cursor, write: FinishRun) -> int:
         _FINISH_RUN,
         (finish.status._value_, write.ended_at, failure_text(finish.failure), response, write.run_id, write.epoch),
     )
-    return cursor.rowcount * (_ROW + len(response or b""))
+    if not cursor.rowcount:
+        return 0
+    size = _ROW + len(response or b"")
+    if write.alone:
+        return size
+    return size + waits.end_waits(cursor, write.run_id, finish, write.ended_at, write.found)
+
+
+def _cancel(cursor: Cursor, write: CancelRun) -> int:
+    cursor.execute(_CANCEL_RUN, (write.ended_at, write.run_id))
+    if not cursor.rowcount:
+        return 0
+    return _ROW + waits.end_waits(cursor, write.run_id, _CANCELLED, write.ended_at, write.found)
+
+
+def _check_running(cursor: Cursor, write: AddRunEvent) -> int:
+    # The event itself is stored with those of the other writes.
+    found = cursor.execute(_IS_RUNNING, (write.run_id, write.epoch)).fetchall()
+    return _ROW if found else 0
 
 
 def _add_worker(cursor: Cursor, write: AddWorker) -> int:
@@ -150,6 +194,7 @@ def _drop_worker(cursor: Cursor, write: DropWorker) -> int:
 def _prune(cursor: Cursor, write: PruneRuns) -> int:
     # The steps go with their run, by the foreign key.
     cursor.executemany(_PRUNE_RUN, ((run_id,) for run_id in write.run_ids))
+    cursor.executemany(_PRUNE_RUN_EVENTS, ((run_id,) for run_id in write.run_ids))
     return _ROW * len(write.run_ids)
 
 
@@ -162,7 +207,13 @@ EXECUTE: dict[type[Write], Callable[[Cursor, Any], int]] = {
     RecoverRun: _recover,
     ClaimRun: _claim,
     FinishRun: _finish,
+    CancelRun: _cancel,
+    AddRunEvent: _check_running,
     AddWorker: _add_worker,
     DropWorker: _drop_worker,
     PruneRuns: _prune,
+    SaveMemoWith: waits.Steps(_save_memo, _insert).save_with,
+    AddEvents: waits.add_events,
+    AddSignal: waits.add_signal,
+    PruneEvents: waits.prune_events,
 }

@@ -1,10 +1,15 @@
+ALTER TABLE runs ADD COLUMN worker TEXT;
+ALTER TABLE runs ADD COLUMN pid INTEGER;
+ALTER TABLE steps ADD COLUMN started_at REAL;
+ALTER TABLE steps ADD COLUMN ended_at REAL;
+
 CREATE TABLE events (
     seq          INTEGER PRIMARY KEY,
     id           TEXT NOT NULL,
     app_id       TEXT NOT NULL,
     name         TEXT NOT NULL,
     data         TEXT NOT NULL,
-    ts           REAL NOT NULL,
+    ts           INTEGER NOT NULL,
     received_at  REAL NOT NULL
 );
 CREATE UNIQUE INDEX events_once ON events (app_id, id);

@@ -1,0 +1,90 @@
+"""The approval endpoint: a person decides, in their own time, while nothing is held in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from quart.typing import TestClientProtocol as Client
+from trip_booker.world import World
+
+from e2e.processes import wait_until
+from e2e.trip_booker import TripBooker
+
+TRIP = {"bookingId": "AP-1", "origin": "NYC", "destination": "SFO", "date": "2026-12-24"}
+DEAR = {**TRIP, "budget": 1}
+
+
+def outcomes(world: World) -> list[str]:
+    return [call.outcome for call in world.calls("AP-1")]
+
+
+async def decide(client: Client, approved: bool) -> None:
+    response = await client.post("/api/trips/AP-1/decision", json={"approved": approved})
+    assert response.status_code == 202
+
+
+async def test_trip_within_budget_needs_nobody(client: Client, world: World) -> None:
+    response = await client.post("/api/trips", json={**TRIP, "budget": 10_000})
+
+    assert (response.status_code, (await response.get_json())["success"]) == (200, True)
+    assert outcomes(world) == ["found", "held", "charged", "ticketed", "sent"]
+
+
+async def test_approved_trip_is_paid(client: Client, world: World) -> None:
+    redirect = await client.post("/api/trips", json=DEAR)
+    assert redirect.status_code == 303
+    assert outcomes(world) == ["found", "held"]
+
+    await decide(client, True)
+    answer: Any = await (await client.get(redirect.headers["location"])).get_json()
+
+    assert (answer["success"], answer["payment"]["amount"]) == (True, answer["reservation"]["price"])
+    assert outcomes(world) == ["found", "held", "charged", "ticketed", "sent"]
+
+
+async def test_rejected_trip_gives_the_seat_back(client: Client, world: World) -> None:
+    redirect = await client.post("/api/trips", json=DEAR)
+    await decide(client, False)
+    response = await client.get(redirect.headers["location"])
+
+    assert (response.status_code, (await response.get_json())["error"]["code"]) == (409, "NOT_APPROVED")
+    assert outcomes(world) == ["found", "held", "released"]
+
+
+async def test_first_decision_counts(client: Client, world: World) -> None:
+    """Two clicks, or two bosses: the second event has the ID of the first, and is the same event."""
+    redirect = await client.post("/api/trips", json=DEAR)
+    await decide(client, True)
+    await decide(client, False)
+    response = await client.get(redirect.headers["location"])
+
+    assert response.status_code == 200
+    assert outcomes(world).count("charged") == 1
+
+
+async def test_decision_about_another_trip_does_not_count(client: Client, world: World) -> None:
+    await client.post("/api/trips", json=DEAR)
+    response = await client.post("/api/trips/AP-2/decision", json={"approved": True})
+
+    assert response.status_code == 202
+    assert outcomes(world) == ["found", "held"]
+
+
+async def test_decision_that_is_none_is_refused(client: Client, world: World) -> None:
+    response = await client.post("/api/trips/AP-1/decision", json={"approved": "yes"})
+
+    assert (response.status_code, (await response.get_json())["error"]["field"]) == (400, "approved")
+
+
+def test_decision_reaches_a_run_of_a_process_that_died(demo: TripBooker) -> None:
+    """The wait is in the database: it does not matter which process recorded it, or how that ended."""
+    redirect = httpx.post(f"{demo.url}/api/trips", json=DEAR, timeout=30)
+    demo.kill()
+    demo.start()
+    demo.wait_ready()
+    httpx.post(f"{demo.url}/api/trips/AP-1/decision", json={"approved": True}, timeout=30)
+    wait_until(lambda: "sent" in outcomes(demo.world), "the ticket to be sent")
+
+    assert httpx.get(f"{demo.url}{redirect.headers['location']}", timeout=30).json()["success"] is True
+    assert outcomes(demo.world) == ["found", "held", "charged", "ticketed", "sent"]

@@ -1,0 +1,1 @@
+"""Small applications that the documentation quotes; `test_examples` runs them."""

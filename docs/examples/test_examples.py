@@ -1,0 +1,52 @@
+"""The examples work, and the documentation shows them as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docs.examples import flask_trip, quart_trip
+from docs.examples.side_by_side import side_by_side
+
+DOCS = Path(__file__).parents[1]
+WANTED = {"flight": "SB418", "hotel": "plaza", "card": "4242424242424242"}
+
+
+@pytest.fixture(autouse=True)
+def _own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNGEST_DURABLE_DB", str(tmp_path / "durable.db"))
+
+
+def check(answer: dict[str, object]) -> None:
+    assert answer["success"] is True
+    assert answer["flight"] == {"what": "flight", "name": "SB418", "price": 500}
+    payment = answer["payment"]
+    assert isinstance(payment, dict)
+    assert (payment["amount"], payment["card"], len(payment["key"])) == (1000, "**** 4242", 32)
+
+
+async def test_trip_on_quart() -> None:
+    """The client waits behind the redirect while the traveller thinks."""
+    async with quart_trip.app.test_app() as running:
+        client = running.test_client()
+        redirect = await client.post("/trips", json=WANTED)
+        assert redirect.status_code == 303
+        answer = await client.get(redirect.headers["location"])
+        check(await answer.get_json())
+
+
+def test_trip_on_flask() -> None:
+    """The same, without an event loop in sight."""
+    with flask_trip.inngest.running():
+        client = flask_trip.app.test_client()
+        redirect = client.post("/trips", json=WANTED)
+        assert redirect.status_code == 303
+        check(client.get(redirect.headers["location"]).get_json())
+
+
+def test_documentation_shows_both_as_they_are() -> None:
+    """Where this fails, paste what `python -m docs.examples.side_by_side` prints."""
+    assert (
+        f"```diff\n{side_by_side('quart_trip.py', 'flask_trip.py')}\n```" in (DOCS / "flask-and-quart.md").read_text()
+    )

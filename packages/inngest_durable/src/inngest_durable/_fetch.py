@@ -1,0 +1,177 @@
+"""
+What `step.fetch` does in one attempt: an HTTP request by httpx, and which answers are worth another attempt.
+
+The request carries the step's idempotency key, so that a service which knows the header does its work once, however
+often the attempt is repeated after a crash.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from . import _context
+from ._core.duration import Duration, seconds
+from .errors import NonRetriableError, RetryAfterError
+
+IDEMPOTENCY_KEY = "idempotency-key"
+TOO_MANY_REQUESTS = 429
+SERVER_ERRORS = 500
+# A server that asks for more is not waited for longer.
+LONGEST_PAUSE = timedelta(days=1)
+
+
+class FetchRequest(Struct, frozen=True):
+    """
+    What to ask for; kept with the step as far as its fingerprint goes.
+
+    Attributes:
+        timeout_seconds: How long connecting may take, and each wait for the next bytes.
+    """
+
+    method: str
+    url: str
+    params: dict[str, str] | None
+    headers: dict[str, str]
+    json: Any
+    content: bytes | None
+    timeout_seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        url: str,
+        method: str,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        json: Any,
+        content: bytes | str | None,
+        timeout: Duration,
+    ) -> FetchRequest:
+        """
+        Return the request.
+
+        Raises:
+            ValueError: Both *json* and *content* are given, or *timeout* is not a duration.
+        """
+        if json is not None and content is not None:
+            raise ValueError("step.fetch takes either json= or content=, not both")
+        named = {name.lower(): value for name, value in (headers or {}).items()}
+        body = content.encode() if isinstance(content, str) else content
+        query = None if params is None else {name: str(value) for name, value in params.items()}
+        return cls(method.upper(), url, query, named, json, body, seconds(timeout))
+
+    def for_httpx(self) -> dict[str, Any]:
+        """Return the arguments of httpx's ``request``."""
+        headers = {IDEMPOTENCY_KEY: _context.idempotency_key(), **self.headers}
+        content = self.content
+        if self.json is not None:
+            content = msgspec.json.encode(self.json)
+            headers.setdefault("content-type", "application/json")
+        sent = {"method": self.method, "url": self.url, "headers": headers, "content": content}
+        return sent if self.params is None else {**sent, "params": self.params}
+
+
+class FetchResponse(Struct, frozen=True):
+    """
+    The answer to `step.fetch`, as it is memoized.
+
+    Attributes:
+        status: Status code below 500, and never 429.
+        url: Where it came from, after redirects.
+        headers: Names in lower case, in the order they came in.
+        body: The whole body, decompressed.
+    """
+
+    status: int
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 200 to 299."""
+        return 200 <= self.status < 300
+
+    @property
+    def text(self) -> str:
+        """The body as text: in the charset that its content type names, else UTF-8; what is not is replaced."""
+        return httpx.Response(self.status, headers=self._content_type(), content=self.body).text
+
+    def json(self) -> Any:
+        """Return the body as plain JSON types. Raises `ValueError` if it is no JSON."""
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the answer of {self.url} (status {self.status}) is no JSON: {error}") from error
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of that name, or None."""
+        return next((value for given, value in self.headers if given == name.lower()), None)
+
+    def _content_type(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in self.headers if name == "content-type"]
+
+
+class FetchStatusError(Exception):
+    """The answer's status asks for another attempt: 5xx or 429."""
+
+
+async def fetch_on_loop(request: FetchRequest) -> FetchResponse:
+    """Send *request* once, on the event loop."""
+    try:
+        async with httpx.AsyncClient(**_client_options(request)) as client:
+            return _accepted(await client.request(**request.for_httpx()))
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise _useless(request, error) from error
+
+
+def fetch_in_thread(request: FetchRequest) -> FetchResponse:
+    """Send *request* once, in this thread."""
+    try:
+        with httpx.Client(**_client_options(request)) as client:
+            return _accepted(client.request(**request.for_httpx()))
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise _useless(request, error) from error
+
+
+def _client_options(request: FetchRequest) -> dict[str, Any]:
+    return {"timeout": request.timeout_seconds, "verify": _trusted(), "follow_redirects": True}
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    # Reading the certificates takes longer than most requests.
+    return httpx.create_ssl_context()
+
+
+def _accepted(response: httpx.Response) -> FetchResponse:
+    if response.status_code == TOO_MANY_REQUESTS or response.status_code >= SERVER_ERRORS:
+        told = f"{response.request.method} {response.request.url} answered {response.status_code}"
+        after = _retry_after(response.headers.get("retry-after", ""))
+        raise FetchStatusError(told) if after is None else RetryAfterError(told, after)
+    headers = [(name.lower(), value) for name, value in response.headers.multi_items()]
+    return FetchResponse(response.status_code, str(response.url), headers, response.content)
+
+
+def _retry_after(text: str) -> timedelta | datetime | None:
+    """Return what ``Retry-After`` says, a pause or a moment; None if it says nothing (RFC 9110, 10.2.3)."""
+    if text.isdecimal():
+        return min(timedelta(seconds=int(text[:9])), LONGEST_PAUSE)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _useless(request: FetchRequest, error: Exception) -> NonRetriableError:
+    return NonRetriableError(f"{request.url!r} is no URL that can be fetched: {error}")

@@ -1,0 +1,48 @@
+"""`progress`: what a step's function tells those who follow its run."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+
+from . import _context
+from ._core.run_events import LONGEST_DATA, LONGEST_TEXT, encoded, shortened
+from .errors import OutsideEndpointError, StepValueError
+
+logger = logging.getLogger("inngest_durable")
+
+
+def progress(text: str, /, **data: Any) -> None:
+    """
+    Tell those who follow the run how far the running step is, e.g. ``progress("Comparing prices", found=12)``.
+
+    Call it in a step's function, ``async def`` or ``def``. It does not wait for the disk. A replay tells nothing twice,
+    since it does not call the function again; an attempt that is repeated does.
+
+    Args:
+        text: For people. What is over 1,000 characters is cut off.
+        **data: For the page, as JSON; left out, with a warning in the log, if it takes more than 4 KiB. Of one
+            attempt, at most 1,000 are recorded.
+
+    Raises:
+        OutsideEndpointError: Called outside a step's function.
+        StepValueError: *text* is no text, or *data* cannot be JSON.
+    """
+    found = _context.scope.get(None)
+    if found is None or found.step is None:
+        raise OutsideEndpointError("progress() was called outside a step's function")
+    step = found.step
+    if not isinstance(text, str):
+        raise StepValueError(f"progress() takes a text, not {type(text).__name__}", step.run_id, step.key)
+    fields = ""
+    if data:
+        try:
+            fields = encoded(data)
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise StepValueError(f"progress() got data that is no JSON: {error}", step.run_id, step.key) from error
+        if len(fields) > LONGEST_DATA:
+            logger.warning("step %r gave progress() more than %d bytes of data: left out", step.key, LONGEST_DATA)
+            fields = ""
+    found.current_pass.progress(step.key, shortened(text, LONGEST_TEXT), fields)

@@ -1,0 +1,183 @@
+"""What Quart and Flask have in common: their requests, views and HTTP exceptions are Werkzeug's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from werkzeug.exceptions import HTTPException
+
+from ._core import http
+from ._core.invoke_flow import child_request
+from ._core.model import RecordedRequest, RecordedResponse
+from ._pass import PassKind
+from .errors import ConfigurationError, StepUsageError
+from .exchange import HOLDER_KEY, Holder, Lifecycle
+from .output import OutputQuery
+
+# The endpoint's ID, on the view that serves it.
+_IS_ENDPOINT = "__inngest_endpoint__"
+_METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
+
+
+class WerkzeugAdapter:
+    """
+    What the adapters of both frameworks have.
+
+    Args:
+        async_redirect_url: Where redirected clients wait.
+    """
+
+    def __init__(self, async_redirect_url: http.RedirectUrl | None = None) -> None:
+        self.async_redirect_url = async_redirect_url
+
+    def is_answer(self, error: Exception) -> bool:
+        """Whether *error* is the framework's way to answer, such as ``abort(404)``."""
+        return isinstance(error, HTTPException)
+
+    def endpoint_id(self, view: Callable[..., Any]) -> str | None:
+        """Return the ID of the endpoint that *view* serves; None for another function."""
+        found = getattr(view, _IS_ENDPOINT, None)
+        return found if isinstance(found, str) else None
+
+    def request_for(
+        self, app: Any, endpoint_id: str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
+    ) -> RecordedRequest:
+        """
+        Return a request to the route of an endpoint, made by the run whose request is *caller*.
+
+        Of its routes, the first is taken whose path these *params* fill; the others go to the query string. The method
+        is POST where there is a body, else GET, if the route has it.
+
+        Raises:
+            StepUsageError: It has no route, or none that takes these *params*.
+        """
+        rules = [
+            rule
+            for name, view in app.view_functions.items()
+            if _serves(view, endpoint_id)
+            for rule in app.url_map.iter_rules(name)
+        ]
+        for rule in rules:
+            if (url := _url(rule, params)) is not None:
+                path, _, query = url.partition("?")
+                return child_request(caller, _method(rule.methods, body), path, query, body)
+        routes = ", ".join(rule.rule for rule in rules) or "none: is it mounted?"
+        given = ", ".join(params) or "none"
+        raise StepUsageError(f"no route of endpoint {endpoint_id!r} takes these params ({given}); its routes: {routes}")
+
+
+def _url(rule: Any, params: Mapping[str, Any]) -> str | None:
+    """Return the path and query of *rule* with these *params*, or None if they do not fit."""
+    if not rule.arguments - set(rule.defaults or ()) <= set(params):
+        return None
+    try:
+        built = rule.build(dict(params), append_unknown=True)
+    except (ValueError, TypeError):
+        # As a text where the route has a number.
+        return None
+    return None if built is None else str(built[1])
+
+
+def _serves(view: Any, endpoint_id: str) -> bool:
+    view_class = getattr(view, "view_class", None)
+    views = [view] if view_class is None else [view, *(getattr(view_class, name.lower(), None) for name in _METHODS)]
+    return any(getattr(view, _IS_ENDPOINT, None) == endpoint_id for view in views)
+
+
+def _method(methods: Collection[str] | None, body: Any) -> str:
+    wanted = _METHODS if body is not None else ("GET", *_METHODS)
+    return next((method for method in wanted if methods is None or method in methods), "POST")
+
+
+def refuse_second_edge(found: object, edge: type[object]) -> None:
+    """Raise `ConfigurationError` if the callable *found* of an application is an *edge* already."""
+    if isinstance(found, edge):
+        raise ConfigurationError("init_app() was called twice for this application: call it once")
+
+
+def mount_output(app: Any, view: Callable[..., Any]) -> None:
+    """Mount the default wait URL."""
+    rule, methods = f"{http.PREFIX}/runs/<run_id>/output", ["GET", "DELETE", "OPTIONS"]
+    app.add_url_rule(rule, "_inngest_output", view, methods=methods, provide_automatic_options=False)
+
+
+def mount_events(app: Any, view: Callable[..., Any], look_up: Callable[..., Any]) -> None:
+    """Mount the stream of a run's events, and the look-up of a run by its idempotency key."""
+    for rule, name, found in (
+        (f"{http.PREFIX}/runs/<run_id>/events", "_inngest_events", view),
+        (f"{http.PREFIX}/runs", "_inngest_runs", look_up),
+    ):
+        app.add_url_rule(rule, name, found, methods=["GET", "OPTIONS"], provide_automatic_options=False)
+
+
+def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
+    """Answer where the run with an idempotency key is: query parameters ``endpoint`` and ``key``."""
+    origin = request.headers.get("Origin")
+    if request.method == "OPTIONS":
+        return client.cors.preflight(origin)
+    endpoint_id, key = request.args.get("endpoint", ""), request.args.get("key", "")
+    endpoint = client.endpoint_of(endpoint_id)
+    if not endpoint_id or not key:
+        answer = http.answer(400, {"error": "Missing endpoint or key query parameter"})
+    elif endpoint is None:
+        answer = http.answer(404, {"error": f"There is no endpoint {endpoint_id!r}"})
+    else:
+        answer = endpoint.look_up(key, request.headers.get("Authorization"))
+    return http.with_headers(answer, client.cors.headers(origin))
+
+
+def mount_inbox(app: Any, view: Callable[..., Any]) -> None:
+    """Mount the route to which others send events."""
+    app.add_url_rule(f"{http.PREFIX}/e/<event_key>", "_inngest_inbox", view, methods=["POST"])
+
+
+def output_view(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *view* as one that answers OPTIONS itself: the framework would do so without CORS."""
+    setattr(view, "provide_automatic_options", False)  # noqa: B010  # a function's attribute, as Flask documents it
+    return view
+
+
+def endpoint_view(view: Callable[..., Any], endpoint_id: str) -> Callable[..., Any]:
+    """Return *view*, marked as that of a durable endpoint."""
+    setattr(view, _IS_ENDPOINT, endpoint_id)
+    return view
+
+
+def holder_in(carrier: Mapping[str, Any]) -> Holder:
+    """Return the holder that the edge has put into *carrier*. Raises `ConfigurationError` if there is no edge."""
+    holder = carrier.get(HOLDER_KEY)
+    if not isinstance(holder, Holder):
+        raise ConfigurationError("this application has no edge: call inngest.init_app(app) once, after its middleware")
+    return holder
+
+
+def pass_of(carrier: Mapping[str, Any], request: Any, views: Mapping[str, Any]) -> PassKind | None:
+    """Tell which pass of a durable endpoint *request* is; see ``current_pass`` of the adapters."""
+    holder = carrier.get(HOLDER_KEY)
+    if isinstance(holder, Holder) and holder.claim is not None:
+        return "reentry"
+    view = views.get(request.endpoint or "")
+    if (view_class := getattr(view, "view_class", None)) is not None:
+        # A class-based view: its methods may be endpoints, each by itself.
+        method = "get" if request.method == "HEAD" else request.method.lower()
+        view = getattr(view_class, method, None) if not getattr(view, _IS_ENDPOINT, False) else view
+    return "first" if getattr(view, _IS_ENDPOINT, False) else None
+
+
+def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:
+    """Return what *request* asks of the wait URL, or of the stream; *run_id* is in its path, or empty."""
+    arguments = request.args
+    return OutputQuery(
+        method=request.method,
+        path=quote(f"{request.root_path.rstrip('/')}{request.path}"),
+        parameters=arguments.to_dict(),
+        run_id=run_id or arguments.get("runId", ""),
+        token=arguments.get("token", ""),
+        rounds=max(0, arguments.get("n", 0, type=int)),
+        prefer=", ".join(request.headers.getlist("Prefer")),
+        origin=request.headers.get("Origin"),
+        follows=is_stream or http.wants_events(", ".join(request.headers.getlist("Accept"))),
+        last_event_id=request.headers.get("Last-Event-ID") or arguments.get("lastEventId", ""),
+    )

@@ -1,0 +1,265 @@
+"""
+The edge of a WSGI application: the callable put round it by ``init_app``. Imports no framework.
+
+It puts the holder into each environ, records what the framework really sent for a finished run, sends a substitute in
+place of the framework's response, and runs re-entries in threads of its own.
+
+A WSGI server does not tell when a client goes away: the pass goes on, and the run ends with it. Only a client that
+leaves while its response is sent is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any
+
+from ._core import http
+from ._core.model import Headers, RecordedResponse
+from ._environ import Body, environ_of
+from ._portal import portal
+from ._recording import KeptResponse
+from ._threads import start_thread
+from .ending import SERVER_ERROR, conclude, conclude_unreached
+from .engines.base import Claim
+from .exchange import HOLDER_KEY, Holder, Lifecycle
+
+logger = logging.getLogger("inngest_durable")
+
+Environ = dict[str, Any]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
+Write = Callable[[bytes], object]
+StartResponse = Callable[..., Write]
+WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+# Re-entries at once in one process; further ones wait their turn. A run that waits between two passes needs none.
+REENTRY_THREADS = 8
+
+
+class WsgiHolder(Holder):
+    """
+    The holder of an exchange over WSGI.
+
+    Attributes:
+        body: The request's body, as the application reads it.
+    """
+
+    def __init__(self, body: Body, claim: Claim | None = None) -> None:
+        super().__init__(body.request, claim)
+        self.body = body
+
+
+class WsgiEdge:
+    """
+    The WSGI callable round *app*.
+
+    Args:
+        app: The application, with its own middleware.
+        client: Knows the engine and the endpoints.
+    """
+
+    def __init__(self, app: WSGIApp, client: Lifecycle) -> None:
+        self._app = app
+        self._client = client
+        self._threads: asyncio.Semaphore | None = None
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        exchange = self._open(environ, start_response)
+        try:
+            return exchange.sending(self._app(environ, exchange.start))
+        except Exception as error:
+            exchange.end(error)
+            raise
+
+    async def reenter(self, claim: Claim) -> None:
+        """Run one later pass of *claim*'s run through the application, with the recorded request."""
+        if self._threads is None:
+            self._threads = asyncio.Semaphore(REENTRY_THREADS)
+        environ = environ_of(claim.run.request)
+        exchange = self._open(environ, _nowhere, claim)
+        holder = exchange.holder
+        async with self._threads:
+            done, _ = start_thread("inngest re-entry", lambda: self._run(environ, exchange))
+            await done
+        if holder.current_pass is None:
+            await conclude_unreached(self._client, claim, exchange.response or SERVER_ERROR)
+        elif holder.ending is not None:
+            await conclude(self._client, holder.current_pass, holder.ending, exchange.response, exchange.error)
+
+    def _open(self, environ: Environ, start_response: StartResponse, claim: Claim | None = None) -> _Exchange:
+        # A copy, since middleware in between may change what is re-entered later.
+        body = environ["wsgi.input"] = Body(environ.copy(), self._client.limits.request_body)
+        holder = environ[HOLDER_KEY] = WsgiHolder(body, claim)
+        return _Exchange(self._client, holder, start_response, environ["REQUEST_METHOD"])
+
+    def _run(self, environ: Environ, exchange: _Exchange) -> None:
+        try:
+            sending = exchange.sending(self._app(environ, exchange.start))
+            try:
+                for _ in sending:
+                    pass
+            finally:
+                getattr(sending, "close", _nothing)()
+        except Exception as error:
+            exchange.end(error)
+            logger.exception("the application raised at a re-entry [run=%s]", exchange.run_id)
+
+
+class _Exchange:
+    """
+    Passes the framework's response on, or its substitute, and ends the run when it has gone out.
+
+    Attributes:
+        holder: What the edge and the endpoint share.
+        response: What went out whole, or None.
+        error: What the application raised while it answered, if it did.
+    """
+
+    def __init__(self, client: Lifecycle, holder: Holder, start_response: StartResponse, method: str) -> None:
+        self.response: RecordedResponse | None = None
+        self.error: Exception | None = None
+        self._client = client
+        self.holder = holder
+        self._start_response = start_response
+        self._method = method
+        self._substitute: http.Answer | None = None
+        self._kept: KeptResponse | None = None
+        self._started = self._ended = self._exhausted = False
+        self._source: Iterable[bytes] = ()
+        self._chunks: Iterator[bytes] = iter(())
+
+    @property
+    def run_id(self) -> str:
+        """The run that the response belongs to, or an empty text."""
+        claim = self.holder.claim or (self.holder.current_pass and self.holder.current_pass.claim)
+        return claim.run.id if claim else ""
+
+    # What the application calls.
+
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None) -> Write:
+        """Take status and headers from the framework; see PEP 3333."""
+        self._started = True
+        sent: Headers = tuple([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+        if self.holder.substitute is not None:
+            self._substitute = self.holder.substitute(sent)
+            return self._start_substitute(self._substitute)
+        current = self.holder.current_pass
+        claim = self.holder.claim or (current.claim if current is not None else None)
+        if claim is None:
+            return (
+                self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+            )
+        if claim.accepted:
+            self._kept = KeptResponse(int(status[:3]), sent, self._client.limits.response)
+        headers = [*headers, (http.RUN_ID_HEADER.decode(), claim.run.id)]
+        write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+        return self._recording(write)
+
+    def _start_substitute(self, answer: http.Answer) -> Write:
+        headers = answer.headers if isinstance(answer, http.StreamedResponse) else http.framed(answer)
+        named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+        self._start_response(_status_line(answer.status), named)
+        return _nothing
+
+    def _recording(self, write: Write) -> Write:
+        def recorded(chunk: bytes) -> None:
+            if self._kept is not None:
+                self._kept.add(chunk)
+            write(chunk)
+
+        return recorded
+
+    # What the server calls.
+
+    def sending(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        """Return what the server is to send: *chunks* themselves where there is nothing to do with them."""
+        holder = self.holder
+        if self._started and not (holder.current_pass or holder.claim or holder.substitute):
+            return chunks
+        self._source = chunks
+        self._chunks = iter(chunks) if self._started else self._begun(iter(chunks))
+        if isinstance(self._substitute, http.StreamedResponse):
+            self._chunks = _streamed(self._substitute.chunks, self._method == "HEAD")
+        elif self._substitute is not None:
+            self._chunks = iter(() if self._method == "HEAD" else (self._substitute.body,))
+        return self
+
+    def _begun(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Take the first chunk of an application that begins its response with it, as middleware may."""
+        first = list(itertools.islice(chunks, 1))
+        return itertools.chain(first, chunks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            chunk = next(self._chunks)
+        except StopIteration:
+            self._exhausted = True
+            self.end(None)
+            raise
+        except Exception as error:
+            self.end(error)
+            raise
+        if self._kept is not None:
+            self._kept.add(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Let the application clean up; a response that was not sent to its end is no end of its run."""
+        try:
+            getattr(self._source, "close", _nothing)()
+        finally:
+            if isinstance(self._chunks, Generator):
+                self._chunks.close()
+            self.end(None)
+
+    def end(self, error: Exception | None) -> None:
+        """Note that the exchange has ended, be it because the application raised *error*; only the first one counts."""
+        if self._ended:
+            return
+        self._ended = True
+        self.error = error
+        if self._kept is not None and error is None and (self._exhausted or self._kept.has_declared_length):
+            self.response = self._kept.recorded()
+        elif error is not None and not self._started:
+            # The framework let its own or the handler's error through (as in testing mode): the server answers 500.
+            self.response = SERVER_ERROR
+        current = self.holder.current_pass
+        if self.holder.claim is None and current is not None and self.holder.ending is not None:
+            # Not waited for: a crash before the run's end is on disk only replays its memos.
+            ending = conclude(self._client, current, self.holder.ending, self.response, error)
+            portal.post(self._client.engine.spawn, ending)
+
+
+def _streamed(chunks: AsyncGenerator[bytes, None], is_head: bool) -> Iterator[bytes]:
+    """Yield what is made on the engine's event loop while it is sent; each wait for it takes the server's thread."""
+    try:
+        while not is_head:
+            yield portal.call(chunks.__anext__)
+    except StopAsyncIteration:
+        return
+    finally:
+        portal.call(chunks.aclose)
+
+
+def _status_line(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} Unknown"
+
+
+def _nowhere(*_: object) -> Write:
+    """Take a re-entry's response: nobody is connected, and the exchange keeps it."""
+    return _nothing
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""

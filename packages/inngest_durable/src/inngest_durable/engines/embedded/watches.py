@@ -1,0 +1,114 @@
+"""Wakes those who follow a run, whichever worker writes to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ..base import Store
+from ..records import AddEvents, AddSignal, Insert, Write
+
+# How often the database is asked for commits of other processes, while somebody watches.
+LOOK_SECONDS = 0.05
+
+
+class Watch:
+    """One who follows a run; see `engines.base.Watch`."""
+
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
+        self._news = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is told any more, because the engine stops."""
+        return self._watches.closed
+
+    def look(self) -> None:
+        """Say that the run is looked at now: what comes later is news."""
+        self._news.clear()
+
+    def tell(self) -> None:
+        """Tell of news."""
+        self._news.set()
+
+    async def news(self, timeout_seconds: float) -> bool:
+        """Wait until there may be something new since the last look, or the engine stops; False after the timeout."""
+        if self.closed:
+            return True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Watches:
+    """
+    Those who follow runs.
+
+    Args:
+        store: Where the runs are; it tells of its own commits, and is asked for those of other processes.
+
+    Attributes:
+        closed: Whether the engine stops.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.closed = False
+        self._store = store
+        self._of: dict[str, set[Watch]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return sum(len(watches) for watches in self._of.values())
+
+    @contextmanager
+    def watch(self, run_id: str) -> Iterator[Watch]:
+        """Follow a run for the time of a block."""
+        watch = Watch(self)
+        self._of.setdefault(run_id, set()).add(watch)
+        self._store.on_commit = self._committed
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        try:
+            yield watch
+        finally:
+            self._of[run_id].discard(watch)
+            if not self._of[run_id]:
+                del self._of[run_id]
+            if not self._of:
+                self._store.on_commit = None
+
+    def close(self) -> None:
+        """Let everybody go, and nobody wait any more."""
+        self.closed = True
+        self._tell_all()
+
+    def _committed(self, writes: Sequence[Write]) -> None:
+        for write in writes:
+            if isinstance(write, AddEvents | AddSignal):
+                self._tell_all()
+            else:
+                run_id = write.run.id if isinstance(write, Insert) else getattr(write, "run_id", "")
+                for watch in self._of.get(run_id, ()):
+                    watch.tell()
+
+    def _tell_all(self) -> None:
+        for watches in self._of.values():
+            for watch in watches:
+                watch.tell()
+
+    async def _look(self) -> None:
+        seen = self._store.foreign_commits()
+        try:
+            while self._of and not self.closed:
+                await asyncio.sleep(LOOK_SECONDS)
+                commits = self._store.foreign_commits()
+                if commits != seen:
+                    seen = commits
+                    self._tell_all()
+        finally:
+            self._looking = None

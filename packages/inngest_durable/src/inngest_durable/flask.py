@@ -1,0 +1,220 @@
+"""
+Durable endpoints for Flask: pass `endpoint_adapter` to the client, and call ``inngest.init_app(app)``.
+
+`inngest_durable.quart` has the same names in the same order. Here handlers are ``def`` and run in the server's
+threads, with steps from `inngest_durable.sync`; the engine has a thread of its own in each process that serves.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from flask import Flask, Response, current_app, has_request_context, request
+
+from . import _werkzeug
+from ._calls import is_coroutine_function
+from ._core import http
+from ._core.model import RecordedResponse
+from ._pass import PassKind
+from ._portal import Done, portal
+from ._thread_pass import ThreadPass
+from ._wsgi import WsgiEdge, WsgiHolder
+from .endpoint import Endpoint
+from .errors import ConfigurationError
+from .exchange import Holder, Lifecycle
+from .output import OutputQuery, output_or_events
+
+__all__ = ["FlaskAdapter", "current_pass", "endpoint_adapter"]
+
+T = TypeVar("T")
+
+HELD_WAITS = 2
+
+
+class FlaskAdapter(_werkzeug.WerkzeugAdapter):
+    """
+    Tells the client how Flask's requests, responses and views work.
+
+    Args:
+        async_redirect_url: Where redirected clients wait; see `with_options`.
+        held_waits: How many of them each process holds at a time; see `with_options`.
+    """
+
+    def __init__(self, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS) -> None:
+        super().__init__(async_redirect_url)
+        self._held_waits = held_waits
+        # Counted on the engine's event loop.
+        self._held = 0
+
+    def with_options(
+        self, *, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS
+    ) -> FlaskAdapter:
+        """
+        Return a new adapter with these options; this one is not changed.
+
+        Args:
+            async_redirect_url: A path such as ``"/wait"``, served by ``inngest.endpoint_proxy()``, or a full URL; both
+                get ``runId`` and ``token`` as query parameters. A callable gets *run_id* and *token* by name and
+                returns the URL.
+            held_waits: How many clients each process holds at the wait URL at a time. Each takes a thread of the
+                server for up to 25 s; further ones are answered ``202`` with ``Retry-After: 1`` at once, unless their
+                run has ended. Set it to less than the server has threads.
+        """
+        return FlaskAdapter(async_redirect_url, held_waits)
+
+    def init_app(self, app: Flask, client: Lifecycle) -> WsgiEdge:
+        """
+        Put the edge round *app* and mount the wait URL.
+
+        Call it after the application's other middleware, so that re-entries pass through that too.
+
+        Raises:
+            ConfigurationError: It was called before for this application.
+        """
+        _werkzeug.refuse_second_edge(app.wsgi_app, WsgiEdge)
+        edge = WsgiEdge(app.wsgi_app, client)
+        app.wsgi_app = edge  # type: ignore[method-assign]  # the documented way to add middleware
+        _werkzeug.mount_output(app, self.proxy(client))
+        if client.inbox.event_key:
+            _werkzeug.mount_inbox(app, _inbox(client))
+        _werkzeug.mount_events(app, self._view(client, is_stream=True), self._look_up(client))
+        return edge
+
+    def outermost(self, app: Flask) -> Any:
+        """Return the callable of *app* that requests reach first: the edge, unless it was wrapped since."""
+        return app.wsgi_app
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        """Run *work* on the engine's event loop, and block until it is done; called there, run it when awaited."""
+        return work() if portal.is_here() else Done(portal.call(work))
+
+    def wrap(self, endpoint: Endpoint, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """
+        Return the view that serves *handler* durably.
+
+        Raises:
+            ConfigurationError: *handler* is ``async def``.
+        """
+        if is_coroutine_function(handler):
+            raise ConfigurationError(
+                f"{endpoint.id} is `async def`: on Flask a durable endpoint is `def`, and calls its steps without "
+                "await, by `from inngest_durable.sync import step`. For `async def` handlers use Quart with "
+                "inngest_durable.quart"
+            )
+
+        @functools.wraps(handler)
+        def view(*args: Any, **kwargs: Any) -> Any:
+            return _serve(endpoint, functools.partial(handler, *args, **kwargs))
+
+        return _werkzeug.endpoint_view(view, endpoint.id)
+
+    def proxy(self, client: Lifecycle) -> Callable[..., Response]:
+        """Return the view behind ``inngest.endpoint_proxy()``; the default wait URL is one too."""
+        return self._view(client)
+
+    def _view(self, client: Lifecycle, *, is_stream: bool = False) -> Callable[..., Response]:
+        def inngest_output(run_id: str = "") -> Response:
+            return _sent_by_edge(portal.call(self._answer, client, _werkzeug.query_of(request, run_id, is_stream)))
+
+        return _werkzeug.output_view(inngest_output)
+
+    async def _answer(self, client: Lifecycle, query: OutputQuery) -> http.Answer:
+        await _started(client)
+        may_hold = self._held < self._held_waits
+        self._held += may_hold
+        try:
+            answer = await output_or_events(client.engine, client.cors, query, may_hold)
+        finally:
+            self._held -= may_hold
+        if not isinstance(answer, http.StreamedResponse):
+            return answer
+        if not may_hold:
+            return http.unavailable("as many clients follow runs as there are threads for")
+        return http.StreamedResponse(answer.status, answer.headers, self._held_stream(answer.chunks))
+
+    async def _held_stream(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        self._held += 1
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self._held -= 1
+
+    def _look_up(self, client: Lifecycle) -> Callable[..., Response]:
+        async def looked_up() -> RecordedResponse:
+            await _started(client)
+            return _werkzeug.look_up(client, request)
+
+        return _werkzeug.output_view(lambda: _sent_by_edge(portal.call(looked_up)))
+
+
+async def _started(client: Lifecycle) -> None:
+    if not client.is_started():
+        await client.start()
+
+
+def _sent_by_edge(answer: http.Answer) -> Response:
+    """Let the edge send *answer* as it is: the application's hooks have already seen it once."""
+    _werkzeug.holder_in(request.environ).answer(answer)
+    return Response("", 204)
+
+
+def _inbox(client: Lifecycle) -> Callable[..., Response]:
+    async def received(event_key: str, holder: Holder) -> RecordedResponse:
+        await _started(client)
+        return await client.inbox.receive(event_key, holder)
+
+    def inngest_inbox(event_key: str) -> Response:
+        holder = _completed_holder()
+        return _sent_by_edge(portal.call(received, event_key, holder))
+
+    return inngest_inbox
+
+
+def _completed_holder() -> Holder:
+    """Return the holder of this request, whose body has come in whole: read here, since that waits for the client."""
+    holder = _werkzeug.holder_in(request.environ)
+    if isinstance(holder, WsgiHolder):
+        holder.body.complete()
+    return holder
+
+
+def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
+    """Run one pass of *handler* in this thread. Returns or raises what the framework is to answer."""
+    holder = _completed_holder()
+    current = portal.call(endpoint.open, holder, ThreadPass)
+    # The edge sends the substitute, where there is one.
+    substituted = Response("", 204)
+    if current is None:
+        return substituted
+    error: BaseException | None = None
+    try:
+        result = current.run(handler)
+    except (KeyboardInterrupt, SystemExit):
+        portal.post(endpoint.abandon, current)
+        raise
+    except BaseException as raised:
+        error = raised
+    if error is None and not current.interrupted:
+        endpoint.completed(holder, current)
+        return result
+    portal.call(endpoint.close, holder, current, error)
+    return substituted
+
+
+def current_pass() -> PassKind | None:
+    """
+    Tell a hook which pass of a durable endpoint this request is.
+
+    Returns:
+        ``"reentry"`` for a later pass, started by the engine: a rate limiter lets it through; ``"first"`` for a
+        client's request to a durable endpoint; None for any other request, and outside a request.
+    """
+    return _werkzeug.pass_of(request.environ, request, current_app.view_functions) if has_request_context() else None
+
+
+endpoint_adapter = FlaskAdapter()

@@ -1,0 +1,124 @@
+"""Steps at the same time in ``def`` handlers: ``from inngest_durable.sync import group``."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from .. import _context, _steps
+from .._calls import is_coroutine_function
+from .._lines import Line
+from .._thread_pass import ThreadPass
+from .._threads import THREADS
+from ..errors import RunInterrupt, StepUsageError
+
+__all__ = ["parallel"]
+
+T = TypeVar("T")
+
+
+def parallel(callables: Iterable[Callable[[], T]]) -> list[T]:
+    """
+    Call *callables* at the same time, each in a thread, and return what they returned, in their order.
+
+    ::
+
+        flight, hotel = group.parallel(
+            (
+                lambda: step.run("flight", airline.reserve, trip),
+                lambda: step.run("hotel", hotels.reserve, trip),
+            )
+        )
+
+    Each gets a copy of the context, so Flask's ``request`` works in it, and each is a branch of its own: the same step
+    IDs in two of them are different steps. The first is called in this thread; so are others while 64 threads are
+    busy. A branch with a step that must wait does not hold up the others; when all have come as far as they can, the
+    handler is left, and goes on by re-entry.
+
+    Args:
+        callables: Functions without arguments, e.g. lambdas, that use steps or call ``parallel`` themselves. Each
+            comes to its first step before those to its right do, so put slow code into steps.
+
+    Raises:
+        Exception: What the first of them, in their order, raised; the others have come to their end by then.
+        StepUsageError: As in `step.run`, or one of them is ``async def``.
+    """
+    branches = list(callables)
+    scope, current = _steps.here(ThreadPass, "group.parallel")
+    for branch in branches:
+        if is_coroutine_function(branch):
+            name = getattr(branch, "__qualname__", repr(branch))
+            raise StepUsageError(f"group.parallel calls {name} in a thread, so it cannot be `async def`: make it `def`")
+    return _Group(current, scope, branches).run()
+
+
+class _Group(Generic[T]):
+    """One call of `parallel`: its lines, the calls that nobody has taken yet, and what came of the others."""
+
+    def __init__(self, current: ThreadPass, scope: _context.Scope, branches: list[Callable[[], T]]) -> None:
+        self._pass = current
+        self._parent = current.branch_of(scope)
+        self._prefix = scope.prefix
+        self._branches = branches
+        self._lines: list[Line] = []
+        self._lines += [Line(self._parent, self._prefix, self._lines, left) for left in range(len(branches))]
+        self._contexts = [contextvars.copy_context() for _ in branches]
+        self._results: dict[int, T] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._untaken = deque(range(len(branches)))
+
+    def run(self) -> list[T]:
+        helpers: list[threading.Thread] = []
+        while len(helpers) < len(self._branches) - 1 and _threads.acquire(blocking=False):
+            helpers.append(threading.Thread(target=self._help, name="inngest branch", daemon=True))
+            helpers[-1].start()
+        self._work()
+        for helper in helpers:
+            helper.join()
+        interrupted = any(isinstance(error, RunInterrupt) for error in self._errors.values())
+        if interrupted or any(map(self._pass.is_cut, self._lines)):
+            raise self._pass.cut(self._parent)
+        for number in sorted(self._errors):
+            raise self._errors[number]
+        return [self._results[number] for number in range(len(self._branches))]
+
+    def _help(self) -> None:
+        try:
+            self._work()
+        finally:
+            _threads.release()
+
+    def _work(self) -> None:
+        # From the left to the right: a line waits for the places of those to its left, which were begun before it.
+        while True:
+            try:
+                number = self._untaken.popleft()
+            except IndexError:
+                return
+            self._contexts[number].run(self._call, number)
+
+    def _call(self, number: int) -> None:
+        line = self._lines[number]
+        _context.scope.set(_context.Scope(self._pass, line, threading.current_thread(), ""))
+        try:
+            self._results[number] = self._branches[number]()
+        except BaseException as error:
+            self._errors[number] = error
+        finally:
+            line.place()
+
+
+_threads = threading.Semaphore(THREADS)
+
+
+def _forget_threads() -> None:
+    """Begin anew in a forked child, in which none of the parent's threads is left."""
+    global _threads
+    _threads = threading.Semaphore(THREADS)
+
+
+os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,179 @@
+"""`step.fetch`: which answers are returned, which are tried again, and what is memoized."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inngest_durable import RetryPolicy, StepError, StepOptions, step
+from quart import Quart, jsonify
+
+from packages.inngest_durable.tests.adapters.quart_app import small_app
+
+QUICK = RetryPolicy(max_retries=2, initial="1ms")
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Api:
+    """A server that gives the answers in its list, the last one again and again, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = [(200, {"content-type": "application/json"}, b'{"seats": 3}')]
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_one_request(self) -> None:
+                self.raw_requestline = self.rfile.readline(65537)
+                if not self.raw_requestline or not self.parse_request():
+                    self.close_connection = True
+                    return
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                api.asked.append((self.command, self.path, headers, body))
+                status, sent, content = api.answers[min(len(api.asked), len(api.answers)) - 1]
+                if not status:
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                for name, value in {**sent, "content-length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name in the standard library
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """A third party."""
+    api = Api()
+    yield api
+    api.stop()
+
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, api: Api) -> Iterator[Ask]:
+    """Return a function that lets an endpoint fetch, and returns what a client then gets, following redirects."""
+    app, inngest, _ = small_app(tmp_path)
+    wanted: dict[str, Any] = {}
+    policies = [QUICK]
+
+    @app.get("/seats")
+    @inngest.endpoint
+    async def seats() -> Any:
+        try:
+            answer = await step.fetch(StepOptions("ask", retries=policies[-1]), **wanted)
+        except StepError as error:
+            return jsonify(error=error.name, message=error.message, attempts=error.attempt), 502
+        return jsonify(status=answer.status, ok=answer.ok, text=answer.text, kind=answer.header("Content-Type"))
+
+    inngest.init_app(app)
+
+    async def asked(policy: RetryPolicy = QUICK, **arguments: Any) -> Any:
+        policies.append(policy)
+        wanted.update({"url": f"{api.url}/seats", **arguments})
+        return await _followed(app)
+
+    return asked  # type: ignore[return-value]  # a fixture without teardown
+
+
+async def _followed(app: Quart) -> Any:
+    async with app.test_app() as running:
+        client = running.test_client()
+        path = "/seats"
+        while (response := await client.get(path)).status_code == 303:
+            path = response.headers["location"]
+        return await response.get_json()
+
+
+async def test_answer_is_returned(ask: Ask, api: Api) -> None:
+    assert await ask() == {"status": 200, "ok": True, "text": '{"seats": 3}', "kind": "application/json"}
+    [(method, path, headers, body)] = api.asked
+    assert (method, path, body) == ("GET", "/seats", b"")
+    assert len(headers["idempotency-key"]) == 32
+
+
+async def test_request_is_sent_as_it_was_meant(ask: Ask, api: Api) -> None:
+    await ask(method="post", json={"a": [1]}, params={"page": 2}, headers={"X-Trace": "t", "Idempotency-Key": "mine"})
+    [(method, path, headers, body)] = api.asked
+
+    assert (method, path, body) == ("POST", "/seats?page=2", b'{"a":[1]}')
+    assert headers["content-type"] == "application/json"
+    assert (headers["x-trace"], headers["idempotency-key"]) == ("t", "mine")
+
+
+async def test_client_error_is_an_answer(ask: Ask, api: Api) -> None:
+    api.answers = [(404, {"content-type": "text/plain; charset=latin-1"}, "kein Flug für dich".encode("latin-1"))]
+    answer = await ask()
+
+    assert (answer["status"], answer["ok"], answer["text"]) == (404, False, "kein Flug für dich")
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize("trouble", [(500, {}, b""), (503, {}, b""), (429, {}, b""), (0, {}, b"")], ids=str)
+async def test_trouble_is_tried_again(ask: Ask, api: Api, trouble: Answer) -> None:
+    """With the same idempotency key, so that the other side does its work once."""
+    api.answers = [trouble, api.answers[0]]
+
+    assert (await ask())["status"] == 200
+    assert len({headers["idempotency-key"] for _, _, headers, _ in api.asked}) == 1
+    assert len(api.asked) == 2
+
+
+async def test_trouble_that_lasts_is_a_step_error(ask: Ask, api: Api) -> None:
+    api.answers = [(502, {}, b"bad gateway")]
+    answer = await ask()
+
+    assert answer["error"] == "FetchStatusError"
+    assert answer["message"] == f"GET {api.url}/seats answered 502"
+    assert answer["attempts"] == len(api.asked) == 3
+
+
+@pytest.mark.parametrize("after", ["0", "Thu, 01 Jan 1970 00:00:00 GMT"], ids=["seconds", "date"])
+async def test_retry_after_is_honoured(ask: Ask, api: Api, after: str) -> None:
+    """It takes the place of the policy's pause, which would outlast the test here."""
+    api.answers = [(429, {"retry-after": after}, b""), api.answers[0]]
+    async with asyncio.timeout(10):
+        answer = await ask(policy=RetryPolicy(initial="1h", maximum="1h", jitter=False))
+
+    assert answer["status"] == 200
+
+
+async def test_redirect_is_followed(ask: Ask, api: Api) -> None:
+    api.answers = [(302, {"location": "/elsewhere"}, b""), (200, {}, b"here")]
+
+    assert (await ask())["text"] == "here"
+    assert [path for _, path, _, _ in api.asked] == ["/seats", "/elsewhere"]
+
+
+@pytest.mark.parametrize("url", ["http://localhost:no-port/", "ftp://localhost/", "/seats"])
+async def test_url_that_is_none_is_not_tried_again(ask: Ask, url: str) -> None:
+    answer = await ask(url=url)
+
+    assert (answer["error"], answer["attempts"]) == ("NonRetriableError", 1)
+
+
+async def test_two_bodies_are_refused(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="either json= or content="):
+        await step.fetch("ask", "http://localhost", json={}, content=b"")

@@ -1,0 +1,159 @@
+"""Which events a step waits for: conditions by path and value, and CEL expressions."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from inngest_durable import EventError
+from inngest_durable._core.expressions import Expression, ExpressionFailedError
+from inngest_durable._core.matching import WaitFor, comparable, fits, fits_at, value_at, wait_for_event
+
+OWN = {"name": "inngest/http.request", "id": "01JR", "ts": 1, "data": {"id": "7", "trip": {"legs": ["ZRH", "VIE"]}}}
+
+
+def wait(match: str | Mapping[str, Any] | None = None, if_exp: str | None = None) -> WaitFor:
+    """Return what a step of a run with the own event `OWN` waits for."""
+    return wait_for_event("approved", match, if_exp, lambda: OWN)
+
+
+def comes(wait: WaitFor, **data: Any) -> bool:
+    """Tell whether an event with these data fits."""
+    incoming = {"name": "approved", "id": "e1", "ts": 5, "data": data}
+    return fits_at(wait.path, wait.value, incoming) and fits(wait.spec, incoming)
+
+
+def test_wait_without_condition_takes_any_event() -> None:
+    assert wait() == WaitFor("event", "approved")
+    assert comes(wait())
+
+
+def test_path_compares_with_the_own_event() -> None:
+    assert wait("data.id") == WaitFor("event", "approved", "data.id", '"7"')
+    assert comes(wait("data.id"), id="7")
+    assert not comes(wait("data.id"), id=7)
+    assert not comes(wait("data.id"))
+    assert comes(wait("data.trip"), trip={"legs": ["ZRH", "VIE"]})
+    assert comes(wait("data.trip.legs.1"), trip={"legs": [None, "VIE"]})
+
+
+def test_path_that_the_own_event_lacks_is_refused() -> None:
+    with pytest.raises(EventError, match=r"match='data\.booking' compares .* its data holds id, trip"):
+        wait("data.booking")
+
+
+@pytest.mark.parametrize("path", ["", "booking", "async.data.id", "data..id", "data.", ".data", 7])
+def test_path_that_leads_nowhere_is_refused(path: Any) -> None:
+    with pytest.raises(EventError, match=r'match takes a path into the event, such as "data\.requestId", not'):
+        wait({path: 1})
+
+
+def test_values_must_all_be_there() -> None:
+    both = wait({"data.id": 7, "data.by": "Ann"})
+
+    assert (both.path, both.value) == ("data.id", "7")
+    assert comes(both, id=7, by="Ann")
+    assert not comes(both, id=7, by="Bob")
+    assert not comes(both, id=8, by="Ann")
+
+
+def test_value_without_json_form_is_refused() -> None:
+    with pytest.raises(EventError, match=r"the value to match at 'data\.id' has no JSON form"):
+        wait({"data.id": object()})
+
+
+@pytest.mark.parametrize("name", ["", None])
+def test_wait_for_an_event_without_name_is_refused(name: Any) -> None:
+    with pytest.raises(EventError, match="the event to wait for is named by a non-empty text"):
+        wait_for_event(name, None, None, dict)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, 1.0), ({"a": 1, "b": [2.0]}, {"b": [2], "a": 1.0}), (2**53, 2**53), ([], ()), (None, None), ("x" * 99,) * 2],
+)
+def test_equal_values_look_alike(one: Any, other: Any) -> None:
+    assert comparable(one) == comparable(list(other) if isinstance(other, tuple) else other)
+    assert len(comparable(one)) <= 64
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1", 1), (True, 1), (None, ""), ("null", None), (1, 1.5), ("x" * 99, "x" * 98), (1e300, 1e301)]
+)
+def test_different_values_look_different(one: Any, other: Any) -> None:
+    assert comparable(one) != comparable(other)
+
+
+def test_path_finds_what_is_there() -> None:
+    assert value_at(OWN, "data.id") == '"7"'
+    assert value_at({"data": {"id": None}}, "data.id") == "null"
+    for path in ("data.no", "data.id.x", "data.trip.legs.2", "data.trip.legs.x"):
+        assert value_at(OWN, path) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "data", "holds"),
+    [
+        ("async.data.amount <= 100", {"amount": 100}, True),
+        ("async.data.amount <= 100", {"amount": 101}, False),
+        ("async.data.id == event.data.id", {"id": "7"}, True),
+        ("async.data.id == event.data.id", {"id": "8"}, False),
+        ("async.name == 'approved' && async.id == 'e1' && async.ts == 5", {}, True),
+        ("event.data.trip.legs.exists(leg, leg == async.data.leg)", {"leg": "VIE"}, True),
+        ("has(async.data.by) || async.ts > 9", {}, False),
+        ("async.data.note.contains('async')", {"note": "an async one"}, True),
+    ],
+)
+def test_expression_decides(expression: str, data: dict[str, Any], holds: bool) -> None:
+    assert comes(wait(if_exp=expression), **data) is holds
+
+
+def test_expression_and_values_must_both_hold() -> None:
+    both = wait({"data.id": "7"}, "async.data.n > 3")
+
+    assert comes(both, id="7", n=4)
+    assert not comes(both, id="7", n=3)
+    assert not comes(both, id="8", n=4)
+
+
+def test_own_event_is_kept_where_the_expression_asks_for_it() -> None:
+    assert '"legs"' in wait(if_exp="async.data.id == event.data.id").spec
+    assert '"legs"' not in wait(if_exp="async.data.n > 3").spec
+
+
+def test_expression_that_fails_says_so() -> None:
+    with pytest.raises(ExpressionFailedError, match="no such member"):
+        comes(wait(if_exp="async.data.n > 3"))
+    with pytest.raises(ExpressionFailedError):
+        comes(wait(if_exp="async.data.n > 3"), n="many")
+
+
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("async.data.n >", "is no CEL expression"),
+        ("booking.data.n > 3", r"undeclared reference to 'booking'.* there are `event`, the run's own, and `async`"),
+        ("1 + 1", "is neither true nor false, but"),
+        ("", "if_exp is a CEL expression, not ''"),
+        (7, "if_exp is a CEL expression, not 7"),
+    ],
+)
+def test_expression_that_can_never_work_is_refused(expression: Any, fault: str) -> None:
+    with pytest.raises(EventError, match=fault):
+        wait(if_exp=expression)
+
+
+def test_expression_without_the_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any) -> Any:
+        if name.startswith("celpy"):
+            raise ImportError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+    with pytest.raises(EventError, match=r'pip install "inngest-durable\[cel\]", or use match'):
+        Expression("async.data.n > 3")

@@ -1,0 +1,189 @@
+"""A server process is killed while its runs wait for the world, and started again: nothing is lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from packages.inngest_durable.tests.adapters.processes import SiteProcess
+from packages.inngest_durable.tests.adapters.records import RunRecord
+from packages.inngest_durable.tests.adapters.servers import uvicorn_command
+from packages.inngest_durable.tests.adapters.waiting import wait_until
+from packages.inngest_durable.tests.crash import waits_app
+from packages.inngest_durable.tests.crash.effects import Effects
+
+APP = f"{waits_app.__name__}:create_app"
+APPROVED = {"name": "approved", "id": "e1", "data": {"by": "Ann"}}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SiteProcess]:
+    """Serve the application of `waits_app` in a process."""
+    with closing(SiteProcess(lambda port: uvicorn_command(APP, port), tmp_path)) as site:
+        yield site
+
+
+def send(site: SiteProcess) -> int:
+    """Send the event; return the status of the answer, or 0 where the server died."""
+    with suppress(httpx.TransportError):
+        url = f"http://127.0.0.1:{site.port}/_inngest/e/{waits_app.KEY}"
+        return httpx.post(url, json=APPROVED, timeout=20, trust_env=False).status_code
+    return 0
+
+
+def go(site: SiteProcess) -> None:
+    """Send the signal."""
+    with suppress(httpx.TransportError):
+        site.get("/go")
+
+
+def killed(site: SiteProcess) -> None:
+    """Wait until the server has killed itself, and start it again."""
+    site.process.wait()
+    site.restart()
+
+
+def park(site: SiteProcess, path: str) -> None:
+    """Send a request whose run comes to wait."""
+    assert site.get(path).status_code == 303
+    site.records.wait_for_only_run("waiting")
+
+
+def answer(site: SiteProcess, run: RunRecord) -> object:
+    """Return the JSON that a run was answered with."""
+    assert run.status == "completed"
+    return json.loads(site.records.response_of(run.id))
+
+
+def sent_events(site: SiteProcess) -> int:
+    """Return how many events are stored."""
+    with closing(sqlite3.connect(site.records.path)) as db:
+        (count,) = db.execute("SELECT count(*) FROM events").fetchone()
+    return int(count)
+
+
+def ended(site: SiteProcess, endpoint: str) -> RunRecord:
+    """Return the one run of an endpoint once it has ended."""
+
+    def found() -> list[RunRecord]:
+        return [run for run in site.records.runs() if run.endpoint.endswith(endpoint) and run.is_final]
+
+    wait_until(found, f"the run of {endpoint} to end")
+    (run,) = found()
+    return run
+
+
+def check_once(site: SiteProcess, *actions: str) -> None:
+    """Check that each of these steps was executed once."""
+    counts = site.outside.counts()
+    assert {action: counts[action] for action in actions} == dict.fromkeys(actions, 1)
+
+
+def test_kill_while_a_run_waits(site: SiteProcess) -> None:
+    """Its wait is on disk: what comes after the restart wakes it."""
+    park(site, "/approval")
+    site.process.kill()
+    site.restart()
+
+    assert send(site) == 200
+    run = site.records.wait_for_only_run()
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    check_once(site, "after")
+
+
+@pytest.mark.parametrize("place", ["told", "handler"])
+def test_kill_between_an_event_and_the_wake_up(site: SiteProcess, place: str) -> None:
+    """The event is on disk with the step: the next process goes on with it, and a second event changes nothing."""
+    park(site, "/approval")
+    Effects(site.folder).arm(place, 1 if place == "told" else 2)
+    send(site)
+    killed(site)
+    run = site.records.wait_for_only_run()
+
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    assert send(site) == 200
+    assert sent_events(site) == 1
+    check_once(site, "after")
+
+
+def test_kill_while_an_event_is_being_sent(site: SiteProcess) -> None:
+    """Before its commit nothing of it is there; who sends it again, since there was no answer, sends it once."""
+    park(site, "/approval")
+    Effects(site.folder).arm("rows", 1)
+
+    assert send(site) == 0
+    killed(site)
+    assert sent_events(site) == 0
+    assert site.records.runs()[0].status == "waiting"
+    assert [send(site), send(site)] == [200, 200]
+    run = site.records.wait_for_only_run()
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    assert sent_events(site) == 1
+    check_once(site, "after")
+
+
+@pytest.mark.parametrize("place", ["rows", "told"])
+def test_kill_while_a_step_sends_an_event(site: SiteProcess, place: str) -> None:
+    """The event and the step's memo are in one commit: it was sent once, whether the kill came before or after it."""
+    park(site, "/approval")
+    Effects(site.folder).arm(place, 1)
+    with site.request("/sender"):
+        site.process.wait()
+    site.restart()
+    if place == "rows":
+        # The run was not accepted, since its first step was not on disk, and nothing was sent.
+        assert sent_events(site) == 0
+        assert site.get("/sender").status_code == 200
+    run = ended(site, "approval")
+
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    assert ended(site, "sender").status == "completed"
+    assert sent_events(site) == 1
+    check_once(site, "after", "sent")
+
+
+def test_kill_between_a_signal_and_the_wake_up(site: SiteProcess) -> None:
+    """As with an event."""
+    park(site, "/signal")
+    Effects(site.folder).arm("told", 1)
+    go(site)
+    killed(site)
+    run = site.records.wait_for_only_run()
+
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    check_once(site, "after")
+
+
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        # In the child, twice; then between its end and its parent's wake-up; then in the parent that was woken.
+        ("child", 1),
+        ("charge", 1),
+        ("told", 1),
+        ("handler", 2),
+    ],
+)
+def test_kill_of_parent_and_child(site: SiteProcess, place: str, call: int) -> None:
+    """Each goes on from where it was; the child runs once."""
+    Effects(site.folder).arm(place, call)
+    with suppress(httpx.TransportError):
+        site.get("/parent")
+    killed(site)
+    parent, child = ended(site, "parent"), ended(site, "child")
+    charges = site.outside.calls("charge")
+
+    assert answer(site, child) == {"charge": charges[-1]["token"]}
+    assert answer(site, parent) == {
+        "called": {"charge": charges[-1]["token"]},
+        "after": site.outside.calls("after")[0]["token"],
+    }
+    assert len(charges) == (2 if place == "charge" else 1)
+    assert len({charge["key"] for charge in charges}) == 1
+    check_once(site, "after")

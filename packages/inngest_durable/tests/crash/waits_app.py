@@ -1,0 +1,116 @@
+"""
+The application that is killed while its runs wait for the world, on Quart; `create_app` takes its folder from FOLDER.
+
+    route              what its handler does; `handler`, `child`, `told` and `rows` are places where it may be killed
+    /approval          handler; waits for the event "approved"; step after
+    /signal            handler; waits for the signal "go"; step after
+    /sender            handler; sends the event "approved"; step after
+    /parent            handler; calls /child; step after
+    /child             child; step charge
+    /go                sends the signal "go"
+
+`rows` is in the transaction of what was sent, before its commit; `told` right after a commit that has completed a step
+of a waiting run, before anybody was woken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from sqlite3 import Cursor
+from typing import Any
+
+from inngest_durable import EmbeddedEngine, Event, Inngest, step
+from inngest_durable._core.effects import SendEvents
+from inngest_durable.engines.embedded.writes import EXECUTE
+from inngest_durable.engines.records import AddEvents, Found, SaveMemoWith
+from inngest_durable.quart import endpoint_adapter
+from quart import Quart
+
+from packages.inngest_durable.tests.adapters.application import database_of
+from packages.inngest_durable.tests.crash.effects import Effects
+
+KEY = "key"
+
+
+class DeadlyEngine(EmbeddedEngine):
+    """An engine that may die before it tells anybody of what has come."""
+
+    def __init__(self, path: Path, effects: Effects) -> None:
+        super().__init__(path)
+        self._effects = effects
+
+    def tell_found(self, found: Found) -> None:
+        """Pass by a trap, then tell."""
+        if found.resumed:
+            self._effects.pass_by("told")
+        super().tell_found(found)
+
+
+def create_app() -> Quart:
+    """Return the application."""
+    folder = Path(os.environ["FOLDER"])
+    app, effects = Quart(__name__), Effects(folder)
+    inngest = Inngest("crash", endpoint_adapter, DeadlyEngine(database_of(folder), effects), event_key=KEY)
+    _set_traps(effects)
+    _add_waits(app, inngest, effects)
+    _add_family(app, inngest, effects)
+    inngest.init_app(app)
+    return app
+
+
+def _set_traps(effects: Effects) -> None:
+    def trapped(execute: Callable[[Cursor, Any], int]) -> Callable[[Cursor, Any], int]:
+        def passed_by(cursor: Cursor, write: Any) -> int:
+            written = execute(cursor, write)
+            if isinstance(write, AddEvents) or isinstance(write.along, SendEvents):
+                effects.pass_by("rows")
+            return written
+
+        return passed_by
+
+    for kind in (AddEvents, SaveMemoWith):
+        EXECUTE[kind] = trapped(EXECUTE[kind])
+
+
+def _add_waits(app: Quart, inngest: Inngest, effects: Effects) -> None:
+    @app.get("/approval")
+    @inngest.endpoint
+    async def approval() -> dict[str, Any]:
+        effects.pass_by("handler")
+        event = await step.wait_for_event("approval", event="approved", timeout="1h")
+        return {"by": event and event.data["by"], "after": await step.run("after", effects.perform, "after")}
+
+    @app.get("/signal")
+    @inngest.endpoint
+    async def signal() -> dict[str, Any]:
+        effects.pass_by("handler")
+        found = await step.wait_for_signal("signal", signal="go", timeout="1h")
+        return {"by": found and found.data, "after": await step.run("after", effects.perform, "after")}
+
+    @app.get("/go")
+    async def go() -> dict[str, bool]:
+        return {"waited": await inngest.send_signal("go", "Ann")}
+
+    @app.get("/sender")
+    @inngest.endpoint
+    async def sender() -> list[str]:
+        effects.pass_by("handler")
+        await step.send_event("tell", Event("approved", {"by": "Ann"}))
+        return [await step.run("sent", effects.perform, "sent")]
+
+
+def _add_family(app: Quart, inngest: Inngest, effects: Effects) -> None:
+    @app.get("/child")
+    @inngest.endpoint(id="child")
+    async def child() -> dict[str, str]:
+        effects.pass_by("child")
+        return {"charge": await step.run("charge", effects.perform, "charge")}
+
+    @app.get("/parent")
+    @inngest.endpoint
+    async def parent() -> dict[str, Any]:
+        effects.pass_by("handler")
+        called = await step.invoke("call", endpoint=child)
+        return {"called": called, "after": await step.run("after", effects.perform, "after")}

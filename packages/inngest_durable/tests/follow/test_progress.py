@@ -1,0 +1,83 @@
+"""`progress`: where it may be called, with what, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from inngest_durable import EmbeddedEngine, Inngest, OutsideEndpointError, StepValueError, progress, step
+from inngest_durable._core.run_events import MOST_PROGRESS
+from inngest_durable.quart import endpoint_adapter
+from inngest_durable.testing import MemoryStore
+from quart import Quart
+
+from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from packages.inngest_durable.tests.follow.listener import follow, kinds
+
+
+def test_progress_outside_a_step_is_an_error() -> None:
+    with pytest.raises(OutsideEndpointError, match="outside a step's function"):
+        progress("hello")
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "said"),
+    [(7, {}, "takes a text, not int"), ("text", {"value": object()}, "data that is no JSON")],
+)
+async def test_progress_that_cannot_be_told_fails_the_step(text: Any, data: dict[str, Any], said: str) -> None:
+    """At once: the same call would fail again."""
+    app, calls = Quart(__name__), []
+    inngest = Inngest("progress", endpoint_adapter, EmbeddedEngine(store=MemoryStore()))
+
+    async def tell() -> None:
+        calls.append(text)
+        progress(text, **data)
+
+    @app.get("/")
+    @inngest.endpoint
+    async def handler() -> str:
+        with pytest.raises(Exception, match=said) as raised:
+            await step.run("tell", tell)
+        return str(getattr(raised.value, "name", ""))
+
+    inngest.init_app(app)
+    async with inngest.running():
+        answer = await app.test_client().get("/")
+
+        assert await answer.get_data(as_text=True) == StepValueError.__name__
+    assert len(calls) == 1
+
+
+async def test_progress_in_the_handler_is_an_error() -> None:
+    """Code between steps runs again on every pass, so it would be told again."""
+    app = Quart(__name__)
+    inngest = Inngest("progress", endpoint_adapter, EmbeddedEngine(store=MemoryStore()))
+
+    @app.get("/")
+    @inngest.endpoint
+    async def handler() -> str:
+        await step.run("one", asyncio.sleep, 0)
+        with pytest.raises(OutsideEndpointError):
+            progress("hello")
+        return "refused"
+
+    inngest.init_app(app)
+    async with inngest.running():
+        answer = await app.test_client().get("/")
+
+        assert await answer.get_data(as_text=True) == "refused"
+
+
+def test_progress_is_limited(site: Site) -> None:
+    """In size and number; what is left out is told, and the step goes on."""
+    run_id = site.get("/chatty").headers[RUN_ID]
+    events = list(follow(site.client, f"/_inngest/runs/{run_id}/events?token={site.inngest.engine.token(run_id)}"))
+    told = [event.data for event in events if event.kind == "step.progress"]
+
+    assert len(told) == MOST_PROGRESS + 1
+    assert len(told[0]["text"]) == 1000
+    assert told[0]["text"].endswith("…")
+    assert "data" not in told[0]
+    assert "not recorded" in told[-1]["text"]
+    assert kinds(events)[-3:] == ["step.completed talk", "run.completed", "result"]
