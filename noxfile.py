@@ -64,7 +64,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Test the built packages with a real browser, real server processes and real `kill -9`."""
-    session.install("-q", *group("browser"), SDK, TRIP_BOOKER)
+    session.install("-q", *group("browser"), SDK, TRIP_BOOKER, BUN_EQUIVALENT)
     session.run("python", "-m", "e2e.browser")
     session.run("pytest", "e2e", *session.posargs)
 

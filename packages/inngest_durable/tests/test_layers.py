@@ -17,7 +17,7 @@ import pytest
 LAYERS = """
 quart | flask | testing
 _werkzeug
-client, endpoint | client, _life | _asgi | _wsgi, _environ
+client, endpoint | client, _life | client, _blocking | client, _scopes | _asgi | _wsgi, _environ
 inbox, ending, exchange | output, stream | _shutdown | _recording
 step | sync | engines.embedded | engines.inngest
 _event_steps, _steps | _fetch | _progress

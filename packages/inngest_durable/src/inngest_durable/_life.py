@@ -85,6 +85,11 @@ class Life:
         """Whether the engine was started, on whatever event loop."""
         return self._start is not None
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the engine runs on, or None."""
+        return self._loop
+
     def is_started(self) -> bool:
         """Whether the engine runs on this event loop."""
         return self._loop is asyncio.get_running_loop()

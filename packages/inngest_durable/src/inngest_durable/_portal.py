@@ -96,11 +96,11 @@ class Done(Generic[T]):
     """What a blocking call returns where an asynchronous one returns a coroutine: awaiting it takes no time."""
 
     def __init__(self, result: T) -> None:
-        self._result = result
+        self.result = result
 
     def __await__(self) -> Any:
         """Return the result at once."""
-        return self._result
+        return self.result
         yield
 
 

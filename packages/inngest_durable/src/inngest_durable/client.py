@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
+from ._blocking import BlockingCalls
 from ._core.duration import Duration, seconds
 from ._core.events import Event
 from ._core.http import Cors
@@ -15,6 +16,7 @@ from ._core.limits import Limits
 from ._core.model import RecordedRequest
 from ._core.retry import RetryPolicy, retry_policy
 from ._life import Life, Running
+from ._scopes import checked_scope, refuse_async
 from .endpoint import Endpoint, EndpointOptions
 from .engines.base import Claim, Engine
 from .engines.embedded.engine import EmbeddedEngine
@@ -117,11 +119,11 @@ class Inngest:
         policy = retry_policy(retries) or RetryPolicy()
         timeout_seconds = None if timeout is None else seconds(timeout)
         if idempotency_scope is not None:
-            _refuse_async(idempotency_scope)
+            refuse_async(idempotency_scope)
 
         def wrap(decorated: Callable[..., Any]) -> Any:
             endpoint_id = id or _name_of(decorated)
-            scope = None if idempotency_scope is None else _checked(idempotency_scope, endpoint_id)
+            scope = None if idempotency_scope is None else checked_scope(idempotency_scope, endpoint_id)
             return self._wrap(decorated, EndpointOptions(endpoint_id, policy, timeout_seconds, scope))
 
         return wrap if handler is None else wrap(handler)
@@ -201,6 +203,28 @@ class Inngest:
             await self.start()
         return await self.inbox.send_signal(name, data)
 
+    async def cancel(self, run_id: str) -> bool:
+        """
+        Cancel a run for good, e.g. by the ``X-Inngest-Run-Id`` that its client got.
+
+        A run that sleeps or waits ends at once. Of one that executes, the pass ends at its next step; what a step in
+        flight does is not recorded any more. Its clients are answered ``410``.
+
+        Returns:
+            Whether the run was cancelled; False if it had ended before, which changes nothing.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        if not self.is_started():
+            await self.start()
+        return await self.engine.cancel(run_id)
+
+    @property
+    def sync(self) -> BlockingCalls:
+        """`send`, `send_signal` and `cancel` for code in threads, such as Flask's views: they block."""
+        return BlockingCalls(self)
+
     def is_started(self) -> bool:
         """Whether the engine runs on this event loop."""
         return self._life.is_started()
@@ -217,7 +241,7 @@ class Inngest:
             StoreError: Its database cannot be used.
             ConfigurationError: It runs on another event loop.
         """
-        started = self._run(self._life.start)
+        started = self.on_loop(self._life.start)
         # Where that has blocked, the engine is in another thread than this one, which may be the main one.
         self._life.chain_signals()
         return started
@@ -228,7 +252,7 @@ class Inngest:
 
         With Quart, await it; with Flask it blocks.
         """
-        stopped = self._run(self._life.stop)
+        stopped = self.on_loop(self._life.stop)
         if not self._life.has_begun:
             self._life.leave_signals()
         return stopped
@@ -241,7 +265,13 @@ class Inngest:
         """
         return Running(self)
 
-    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the engine runs on, or None."""
+        return self._life.loop
+
+    def on_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        """Run *work* on that loop: with Flask at once, blocking; with Quart when what this returns is awaited."""
         return work() if self._adapter is None else self._adapter.run(work)
 
     async def _begin(self) -> None:
@@ -292,27 +322,6 @@ class Inngest:
         request = adapter.request_for(self._app, found.id, params, body, caller)
         return found.id, request, found.timeout_seconds
 
-    def cancel(self, run_id: str) -> Awaitable[bool]:
-        """
-        Cancel a run for good, e.g. by the ``X-Inngest-Run-Id`` that its client got.
-
-        A run that sleeps or waits ends at once. Of one that executes, the pass ends at its next step; what a step in
-        flight does is not recorded any more. Its clients are answered ``410``. With Flask it blocks.
-
-        Returns:
-            Whether the run was cancelled; False if it had ended before, which changes nothing.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-
-        async def cancelled() -> bool:
-            if not self.is_started():
-                await self.start()
-            return await self.engine.cancel(run_id)
-
-        return self._run(cancelled)
-
     def _the_adapter(self, what: str) -> EndpointAdapter:
         if self._adapter is None:
             raise ConfigurationError(
@@ -326,31 +335,3 @@ def _name_of(handler: Callable[..., Any]) -> str:
     # A class-based view is a function made by the framework, which renames it after the class.
     renamed = not handler.__qualname__.endswith(handler.__name__)
     return f"{handler.__module__}.{handler.__name__ if renamed else handler.__qualname__}"
-
-
-def _refuse_async(scope: Callable[[], str]) -> None:
-    # An object whose call is asynchronous, too.
-    if inspect.iscoroutinefunction(scope) or inspect.iscoroutinefunction(type(scope).__call__):
-        name = getattr(scope, "__qualname__", type(scope).__name__)
-        raise ConfigurationError(
-            f"idempotency_scope={name} is `async def`, but it is called without await: make it a `def`, and await "
-            "what it needs in a before_request hook"
-        )
-
-
-def _checked(scope: Callable[[], str], endpoint_id: str) -> Callable[[], str]:
-    """Return *scope*, held to its promise: None would let the ``Authorization`` header tell."""
-
-    def checked() -> str:
-        found: object = scope()
-        if isinstance(found, str):
-            return found
-        if inspect.iscoroutine(found):
-            # Nobody will await it, and Python would say so.
-            found.close()
-        kind = "None" if found is None else type(found).__name__
-        raise ConfigurationError(
-            f"idempotency_scope of {endpoint_id} returned {kind}, not str: return whose key it is, e.g. the user's ID"
-        )
-
-    return checked

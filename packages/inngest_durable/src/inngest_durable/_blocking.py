@@ -1,0 +1,76 @@
+"""The client's calls for code in threads: ``inngest.sync.send(…)`` where coroutines write ``await inngest.send(…)``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from ._core.events import Event
+from ._portal import Done, call_on
+from .errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+class Client(Protocol):
+    """What is called in a blocking way."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the engine runs on."""
+
+    def on_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        """Run *work* as the adapter does it: at once and blocking, or when it is awaited."""
+
+    def send(self, events: Event | Sequence[Event]) -> Coroutine[Any, Any, list[str]]:
+        """Send events."""
+
+    def send_signal(self, name: str, data: Any = None) -> Coroutine[Any, Any, bool]:
+        """Send a signal."""
+
+    def cancel(self, run_id: str) -> Coroutine[Any, Any, bool]:
+        """Cancel a run."""
+
+
+class BlockingCalls:
+    """
+    Calls that block until their result is there.
+
+    For Flask's views, and with Quart for functions in threads, such as ``def`` step functions.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def send(self, events: Event | Sequence[Event]) -> list[str]:
+        """Send events; see `Inngest.send`."""
+        return self._call("send", lambda: self._client.send(events))
+
+    def send_signal(self, name: str, data: Any = None) -> bool:
+        """Send a signal; see `Inngest.send_signal`."""
+        return self._call("send_signal", lambda: self._client.send_signal(name, data))
+
+    def cancel(self, run_id: str) -> bool:
+        """Cancel a run; see `Inngest.cancel`."""
+        return self._call("cancel", lambda: self._client.cancel(run_id))
+
+    def _call(self, name: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """
+        Wait for what *start* begins.
+
+        Raises:
+            ConfigurationError: Called on the event loop, which would wait for itself; or the engine does not run.
+        """
+        work = self._client.on_loop(start)
+        if isinstance(work, Done):
+            result: T = work.result
+            return result
+        loop = self._client.loop
+        if loop is None or asyncio._get_running_loop() is not None:
+            if asyncio.iscoroutine(work):
+                # Nobody will await it, and Python would say so.
+                work.close()
+            todo = "start the engine first" if loop is None else f"write `await inngest.{name}(…)` here"
+            raise ConfigurationError(f"inngest.sync.{name}() blocks, and is for code in threads: {todo}")
+        return call_on(loop, lambda: work)
