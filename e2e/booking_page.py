@@ -1,31 +1,99 @@
-"""The booking form in a browser, as a person uses it."""
+"""The page of the Trip Booker in a browser, as a person uses and reads it."""
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+# What the browser's console says when a server dies, and of an answer that is no 200.
+DROPPED_CONNECTION = re.compile(
+    r"net::ERR_(EMPTY_RESPONSE|CONNECTION_(RESET|REFUSED|CLOSED|ABORTED)|SOCKET_NOT_CONNECTED"
+    r"|INCOMPLETE_CHUNKED_ENCODING|NETWORK_CHANGED)"
+)
+REFUSED_BOOKING = re.compile(r"the server responded with a status of (402|409)")
 
 
 class BookingPage:
-    """The page at ``/`` as a person uses it: by its form."""
+    """
+    The page at ``/``.
 
-    def __init__(self, page: Page) -> None:
+    Args:
+        page: A browser's page.
+        address: Where to go: with a booking in it, that booking is shown.
+    """
+
+    def __init__(self, page: Page, address: str = "/") -> None:
         self._page = page
-        page.goto("/")
-        self.booking_id = page.locator("input[name=bookingId]").input_value()
+        page.goto(address)
         self.outcome = page.locator("#outcome")
-        self.message = page.get_by_role("status")
+        self.title = page.locator("#outcome-title")
+        self.message = page.locator("#message")
+        self.receipt = page.locator("#receipt")
+        self.exchange = page.locator("#exchange")
+        self.log = page.get_by_role("list", name="Execution log")
+        self.charges = page.locator("#charges")
+        self.kill = page.get_by_role("button", name="Kill the server now")
 
-    def fail(self, step_id: str, choice: str) -> None:
-        """Choose how a step shall fail, by the words on the page."""
-        self._page.locator(f"#fail-{step_id}").select_option(label=choice)
+    @property
+    def booking_id(self) -> str:
+        """The booking's reference, as the head of the page shows it."""
+        return self._page.locator("#reference").inner_text()
 
-    def crash(self, step_id: str) -> None:
-        """Have the server killed in a step."""
-        self._page.locator(f"#crash-{step_id}").check()
+    def choose(self, title: str) -> None:
+        """Choose what to book by its name."""
+        self._page.get_by_role("radio", name=title).check(force=True)
 
-    def submit(self) -> None:
+    def break_step(self, step_id: str, how: str) -> None:
+        """Choose how a step shall go wrong, by the words on the page."""
+        self._page.get_by_label("This step").select_option(label=step_id)
+        self._page.get_by_label("does this").select_option(label=how)
+
+    def switch_on(self, label: str) -> None:
+        """Turn a switch on."""
+        self._page.get_by_role("checkbox", name=label).check()
+
+    def book(self, *, clicks: int = 1) -> None:
         """Fill in the trip and book it."""
-        self._page.get_by_label("From").select_option("NYC")
+        self._page.get_by_label("From", exact=True).select_option("NYC")
         self._page.get_by_label("To", exact=True).select_option("LAX")
         self._page.get_by_label("Date").fill("2026-12-24")
-        self._page.get_by_role("button", name="Book this trip").click()
+        self._page.get_by_role("button", name="Book this trip").click(click_count=clicks)
+
+    def row(self, step_id: str) -> Locator:
+        """Return the row of a step."""
+        return self._page.locator(f".progress:visible [data-step={step_id}]")
+
+    def lines(self, step_id: str) -> Locator:
+        """Return the lines of code that call a step."""
+        return self._page.locator(f".listing:visible [data-step={step_id}]")
+
+    def bars(self, kind: str) -> Locator:
+        """Return what the timeline shows of one kind: ``completed``, ``failed``, ``down``, ``memo`` and so on."""
+        return self._page.locator(f"#timeline .item[data-is={kind}]")
+
+    def expect_state(self, state: str) -> None:
+        """Wait until the outcome is in a state: ``running``, ``retrying``, ``waiting``, ``lost``, and the last two."""
+        expect(self.outcome).to_have_attribute("data-state", state)
+
+    def expect_rows(self, state: str, *step_ids: str) -> None:
+        """Wait until the rows of some steps are in a state."""
+        for step_id in step_ids:
+            expect(self.row(step_id)).to_have_attribute("data-state", state)
+
+    def picture(self) -> dict[str, object]:
+        """Return all that the page shows of a run: what another tab must show too."""
+        rows = self._page.locator(".progress:visible li")
+        items = self._page.locator("#timeline .item")
+        return {
+            "outcome": [self.title.inner_text(), self.message.inner_text(), self.receipt.inner_text()],
+            "rows": rows.evaluate_all("rows => rows.map(row => [row.dataset.state, row.innerText])"),
+            "code": self._page.locator(".listing:visible [data-step]").evaluate_all(
+                "lines => lines.map(line => [line.dataset.state, line.dataset.note])"
+            ),
+            "timeline": items.evaluate_all(
+                "items => items.map(item => [item.dataset.is, item.title, item.style.left])"
+            ),
+            "log": self.log.inner_text(),
+            "calls": self._page.locator("#calls").inner_text(),
+        }

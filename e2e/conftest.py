@@ -41,8 +41,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture
 def trip_booker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TripBooker]:
-    """Start the app under its supervisor: own port, own database, own outside world, no artificial latency."""
-    app = TripBooker(tmp_path)
+    """Start the app under its supervisor: own port, database and outside world, no latency but what a test asks for."""
+    app = TripBooker(tmp_path, speed=getattr(request, "param", 0))
     request.node.stash[app_of_test] = app
     try:
         app.wait_ready()

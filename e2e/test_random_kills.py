@@ -26,9 +26,9 @@ SEED = 20261122
 SERVERS = 2
 KILLS_EACH = 25
 
-# A booking takes 3.1 s at full latency.
-SPEED = 0.05
-BOOKING_SECONDS = 3.1 * SPEED
+# A booking takes 4.7 s at full latency.
+SPEED = 0.033
+BOOKING_SECONDS = 4.7 * SPEED
 
 Call = tuple[str, str]
 

@@ -158,14 +158,3 @@ async def test_calls_of_an_unheard_booking_are_404(client: Client, world: World)
 
     assert response.status_code == 404
     assert (await response.get_data(as_text=True)) == "process  service  action  outcome\n"
-
-
-async def test_page_has_the_form(client: Client, world: World) -> None:
-    """The page offers every airport twice and every step's trouble, and its files are there."""
-    page = await (await client.get("/")).get_data(as_text=True)
-
-    assert page.count("(BOS)") == 2
-    assert 'value="reserve-flight:2"' in page
-    assert 'value="process-payment"' in page
-    for name in ("page.css", "page.js", "show.js", "icon.svg"):
-        assert (await client.get(f"/static/{name}")).status_code == 200

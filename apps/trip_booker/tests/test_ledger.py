@@ -92,6 +92,16 @@ async def test_summary_of_a_package_given_back_is_cancelled(world: World) -> Non
     assert [booking["status"] for booking in known["bookings"]] == ["cancelled", "cancelled"]
 
 
+async def test_summary_of_a_tour_is_confirmed_with_its_payment(world: World) -> None:
+    """Nobody is told of a tour: it has ended when all of it is paid."""
+    flight = await airline.book("BK-1", "SB418", idempotency_key="flight")
+    before = summary("BK-1", world.calls("BK-1"))
+    await payments.charge("BK-1", flight["price"], idempotency_key="charge")
+
+    assert before["status"] == "in_progress"
+    assert summary("BK-1", world.calls("BK-1"))["status"] == "confirmed"
+
+
 def test_table_has_a_line_for_each_call_in_columns() -> None:
     """Columns are as wide as their widest cell, and no line ends in blanks."""
 

@@ -27,4 +27,6 @@ async def find(user_id: str) -> User:
     """Look a user up; the same user has the same account."""
     call = Call("accounts", "find", user_id)
     user = User(userId=user_id, accountId=f"acct-{crc32(user_id.encode()):08x}")
-    return await ask(call, outcome="found", result=user, seconds=0.2, fault=DIRECTORY_TIMEOUT)
+    return await ask(
+        call, outcome="found", result=user, seconds=0.2, fault=DIRECTORY_TIMEOUT, says=("Looking the user up",)
+    )

@@ -99,7 +99,14 @@ async def search(booking_id: str, trip: Trip) -> Availability:
     dated = Trip(origin=trip["origin"], destination=trip["destination"], date=day)
     call = Call("airline", "search", booking_id)
     found = Availability(trip=dated, flights=_timetable(dated["origin"], dated["destination"], day))
-    return await ask(call, outcome="found", result=found, seconds=0.6, fault=SEARCH_TIMEOUT)
+    return await ask(
+        call,
+        outcome="found",
+        result=found,
+        seconds=1.0,
+        fault=SEARCH_TIMEOUT,
+        says=("Asking for free seats", "Comparing fares", f"{len(found['flights'])} flights found"),
+    )
 
 
 async def reserve(booking_id: str, flight: Flight, *, idempotency_key: str) -> Reservation:
@@ -111,7 +118,14 @@ async def reserve(booking_id: str, flight: Flight, *, idempotency_key: str) -> R
         flight=flight,
         price=flight["price"],
     )
-    return await ask(call, outcome="held", result=held, seconds=0.9, fault=SEAT_LOCK_TIMEOUT)
+    return await ask(
+        call,
+        outcome="held",
+        result=held,
+        seconds=1.2,
+        fault=SEAT_LOCK_TIMEOUT,
+        says=(f"Locking seat {flight['seat']} on {flight['flightNumber']}", "Seat held"),
+    )
 
 
 async def confirm(booking_id: str, reservation: Reservation, payment_id: str) -> Confirmation:
@@ -124,14 +138,28 @@ async def confirm(booking_id: str, reservation: Reservation, payment_id: str) ->
         pnr=reservation["pnr"],
         eTicket=f"001-{secrets.randbelow(10**10):010}",
     )
-    return await ask(call, outcome="ticketed", result=ticket, seconds=0.3, fault=TICKETING_DOWN)
+    return await ask(
+        call,
+        outcome="ticketed",
+        result=ticket,
+        seconds=0.7,
+        fault=TICKETING_DOWN,
+        says=("Issuing the e-ticket", "E-ticket issued"),
+    )
 
 
 async def release(booking_id: str, reservation: Reservation) -> Release:
     """Give a held seat back; giving it back twice is the same."""
     call = Call("airline", "release", booking_id, reservation["reservationId"])
     released = Release(reservationId=reservation["reservationId"])
-    return await ask(call, outcome="released", result=released, seconds=0.3, fault=RELEASE_TIMEOUT)
+    return await ask(
+        call,
+        outcome="released",
+        result=released,
+        seconds=0.6,
+        fault=RELEASE_TIMEOUT,
+        says=("Asking the airline to take the seat back", "Seat given back"),
+    )
 
 
 async def book(booking_id: str, flight_id: str, *, idempotency_key: str) -> FlightBooking:
@@ -139,14 +167,29 @@ async def book(booking_id: str, flight_id: str, *, idempotency_key: str) -> Flig
     call = Call("airline", "book", booking_id, idempotency_key)
     price = 149 + crc32(flight_id.encode()) % 200
     booked = FlightBooking(reference=f"F-{secrets.token_hex(6)}", flightId=flight_id, price=price)
-    return await ask(call, outcome="booked", result=booked, seconds=0.7, fault=BOOKING_TIMEOUT, lasting=FLIGHT_FULL)
+    return await ask(
+        call,
+        outcome="booked",
+        result=booked,
+        seconds=1.2,
+        fault=BOOKING_TIMEOUT,
+        lasting=FLIGHT_FULL,
+        says=(f"Booking flight {flight_id}", f"Seat booked for ${price}"),
+    )
 
 
 async def cancel(booking_id: str, flight: FlightBooking) -> Cancellation:
     """Give a booked flight back; giving it back twice is the same."""
     call = Call("airline", "cancel", booking_id, flight["reference"])
     cancelled = Cancellation(reference=flight["reference"])
-    return await ask(call, outcome="cancelled", result=cancelled, seconds=0.4, fault=CANCEL_TIMEOUT)
+    return await ask(
+        call,
+        outcome="cancelled",
+        result=cancelled,
+        seconds=0.7,
+        fault=CANCEL_TIMEOUT,
+        says=("Cancelling the flight", "Flight cancelled"),
+    )
 
 
 def _timetable(origin: str, destination: str, day: str) -> list[Flight]:

@@ -42,12 +42,28 @@ class Cancellation(TypedDict):
 async def book(booking_id: str, car_id: str, *, idempotency_key: str) -> Rental:
     """Rent a car; the same key gets the same car."""
     call = Call("cars", "book", booking_id, idempotency_key)
-    rental = Rental(reference=f"C-{secrets.token_hex(6)}", carId=car_id, price=30 + crc32(car_id.encode()) % 90)
-    return await ask(call, outcome="booked", result=rental, seconds=0.5, fault=RENTAL_TIMEOUT, lasting=NO_CAR)
+    price = 30 + crc32(car_id.encode()) % 90
+    rental = Rental(reference=f"C-{secrets.token_hex(6)}", carId=car_id, price=price)
+    return await ask(
+        call,
+        outcome="booked",
+        result=rental,
+        seconds=0.9,
+        fault=RENTAL_TIMEOUT,
+        lasting=NO_CAR,
+        says=(f"Asking for car {car_id}", f"Car rented for ${price}"),
+    )
 
 
 async def cancel(booking_id: str, rental: Rental) -> Cancellation:
     """Give a car back; giving it back twice is the same."""
     call = Call("cars", "cancel", booking_id, rental["reference"])
     cancelled = Cancellation(reference=rental["reference"])
-    return await ask(call, outcome="cancelled", result=cancelled, seconds=0.4, fault=CANCEL_TIMEOUT)
+    return await ask(
+        call,
+        outcome="cancelled",
+        result=cancelled,
+        seconds=0.7,
+        fault=CANCEL_TIMEOUT,
+        says=("Cancelling the car", "Car cancelled"),
+    )

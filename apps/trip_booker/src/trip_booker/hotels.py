@@ -42,12 +42,28 @@ class Cancellation(TypedDict):
 async def book(booking_id: str, hotel_id: str, *, idempotency_key: str) -> Room:
     """Book a room; the same key gets the same room."""
     call = Call("hotels", "book", booking_id, idempotency_key)
-    room = Room(reference=f"H-{secrets.token_hex(6)}", hotelId=hotel_id, price=80 + crc32(hotel_id.encode()) % 240)
-    return await ask(call, outcome="booked", result=room, seconds=1.0, fault=HOTEL_TIMEOUT, lasting=NO_ROOM)
+    price = 80 + crc32(hotel_id.encode()) % 240
+    room = Room(reference=f"H-{secrets.token_hex(6)}", hotelId=hotel_id, price=price)
+    return await ask(
+        call,
+        outcome="booked",
+        result=room,
+        seconds=1.8,
+        fault=HOTEL_TIMEOUT,
+        lasting=NO_ROOM,
+        says=(f"Asking hotel {hotel_id} for a room", "Waiting for the front desk", f"Room booked for ${price}"),
+    )
 
 
 async def cancel(booking_id: str, room: Room) -> Cancellation:
     """Give a room back; giving it back twice is the same."""
     call = Call("hotels", "cancel", booking_id, room["reference"])
     cancelled = Cancellation(reference=room["reference"])
-    return await ask(call, outcome="cancelled", result=cancelled, seconds=0.4, fault=CANCEL_TIMEOUT)
+    return await ask(
+        call,
+        outcome="cancelled",
+        result=cancelled,
+        seconds=0.7,
+        fault=CANCEL_TIMEOUT,
+        says=("Cancelling the room", "Room cancelled"),
+    )

@@ -19,7 +19,8 @@ def summary(booking_id: str, calls: Sequence[Entry]) -> dict[str, Any]:
 
     It has ``status``, ``reservations`` and ``charges``, ``bookings`` (the parts of a package), ``confirmation`` and
     ``calls``. The status is ``"unknown"`` when nobody was called, ``"confirmed"`` when there is a ticket or the
-    traveller was told, ``"cancelled"`` when all that was taken was given back, else ``"in_progress"``.
+    traveller was told, or all that was booked is paid, ``"cancelled"`` when all that was taken was given back, else
+    ``"in_progress"``.
     """
     released = {done["reservationId"] for done in _done(calls, "airline", "release")}
     refunded = {done["paymentId"] for done in _done(calls, "payments", "refund")}
@@ -35,7 +36,7 @@ def summary(booking_id: str, calls: Sequence[Entry]) -> dict[str, Any]:
     bookings = [booking for service in PACKAGE for booking in _bookings(calls, service)]
     return {
         "bookingId": booking_id,
-        "status": _status(calls, [taken["status"] for taken in reservations + bookings]),
+        "status": _status(calls, [taken["status"] for taken in reservations + bookings], _is_paid(bookings, charges)),
         "reservations": reservations,
         "charges": charges,
         "bookings": bookings,
@@ -76,10 +77,17 @@ def _seat_status(reservation_id: str, tickets: Iterable[str], released: Iterable
     return "ticketed" if reservation_id in tickets else "held"
 
 
-def _status(calls: Sequence[Entry], taken: Sequence[str]) -> str:
+def _is_paid(bookings: Sequence[dict[str, Any]], charges: Sequence[dict[str, Any]]) -> bool:
+    """Say whether parts were booked and then paid together: the end of a tour, of which nobody is told."""
+    return any(booking["status"] == "booked" for booking in bookings) and any(
+        charge["status"] == "charged" for charge in charges
+    )
+
+
+def _status(calls: Sequence[Entry], taken: Sequence[str], is_paid: bool) -> str:
     if not calls:
         return "unknown"
-    if "ticketed" in taken or any(_done(calls, "notifications", action) for action in TOLD):
+    if is_paid or "ticketed" in taken or any(_done(calls, "notifications", action) for action in TOLD):
         return "confirmed"
     if taken and all(status in ("released", "cancelled") for status in taken):
         return "cancelled"

@@ -17,6 +17,7 @@ class MailError(Exception):
 
 
 MAIL_REFUSED = Fault(MailError, "MAIL_REFUSED", "the mail service is too busy to take the message")
+SAYS = ("Handing the mail over", "Mail sent")
 
 
 class Mail(TypedDict):
@@ -29,7 +30,7 @@ async def send_ticket(booking_id: str, ticket: Confirmation) -> Mail:
     """Send *ticket*; the mail service drops a message it has seen before."""
     call = Call("notifications", "send-ticket", booking_id, ticket["confirmationNumber"])
     mail = Mail(subject=f"Your ticket {ticket['confirmationNumber']}, e-ticket {ticket['eTicket']}")
-    return await ask(call, outcome="sent", result=mail, seconds=0.1, fault=MAIL_REFUSED)
+    return await ask(call, outcome="sent", result=mail, seconds=0.2, fault=MAIL_REFUSED, says=SAYS)
 
 
 async def send_confirmation(booking_id: str, flight: FlightBooking, hotel: Room, car: Rental) -> Mail:
@@ -37,11 +38,11 @@ async def send_confirmation(booking_id: str, flight: FlightBooking, hotel: Room,
     references = f"{flight['reference']}, {hotel['reference']}, {car['reference']}"
     call = Call("notifications", "send-confirmation", booking_id, references)
     mail = Mail(subject=f"Your flight, hotel and car are booked: {references}")
-    return await ask(call, outcome="sent", result=mail, seconds=0.1, fault=MAIL_REFUSED)
+    return await ask(call, outcome="sent", result=mail, seconds=0.2, fault=MAIL_REFUSED, says=SAYS)
 
 
 async def notify(user_id: str, result: Result) -> Mail:
     """Tell a user of a result; the mail service drops a message it has seen before."""
     call = Call("notifications", "notify", user_id, result["resultId"])
     mail = Mail(subject=f"Your data is processed: {result['resultId']}")
-    return await ask(call, outcome="sent", result=mail, seconds=0.1, fault=MAIL_REFUSED)
+    return await ask(call, outcome="sent", result=mail, seconds=0.2, fault=MAIL_REFUSED, says=SAYS)

@@ -44,11 +44,26 @@ async def charge(booking_id: str, amount: int, *, idempotency_key: str) -> Payme
     """Charge the traveller's card; the same key gets the first charge back, and no second one."""
     call = Call("payments", "charge", booking_id, idempotency_key)
     charged = Payment(paymentId=f"pay_{secrets.token_hex(6)}", amount=amount, currency="USD", card="**** 4242")
-    return await ask(call, outcome="charged", result=charged, seconds=1.2, fault=GATEWAY_TIMEOUT, lasting=CARD_DECLINED)
+    return await ask(
+        call,
+        outcome="charged",
+        result=charged,
+        seconds=1.6,
+        fault=GATEWAY_TIMEOUT,
+        lasting=CARD_DECLINED,
+        says=("Asking the bank", f"Charging ${amount} to {charged['card']}", f"${amount} charged"),
+    )
 
 
 async def refund(booking_id: str, payment: Payment) -> Refund:
     """Give a charge back; a charge is refunded once, however often it is asked for."""
     call = Call("payments", "refund", booking_id, payment["paymentId"])
     refunded = Refund(refundId=f"ref_{secrets.token_hex(6)}", paymentId=payment["paymentId"])
-    return await ask(call, outcome="refunded", result=refunded, seconds=0.6, fault=REFUND_TIMEOUT)
+    return await ask(
+        call,
+        outcome="refunded",
+        result=refunded,
+        seconds=0.8,
+        fault=REFUND_TIMEOUT,
+        says=("Asking the bank to refund", f"${payment['amount']} refunded"),
+    )

@@ -27,4 +27,6 @@ async def process(user_id: str, data: dict[str, Any], *, idempotency_key: str) -
     """Process *data*; the same key gets the same result."""
     call = Call("processing", "process", user_id, idempotency_key)
     result = Result(resultId=f"res_{secrets.token_hex(6)}", data=data)
-    return await ask(call, outcome="processed", result=result, seconds=0.8, fault=OVERLOADED)
+    return await ask(
+        call, outcome="processed", result=result, seconds=0.8, fault=OVERLOADED, says=("Processing", "Processed")
+    )

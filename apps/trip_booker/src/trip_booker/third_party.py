@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from trip_booker import chaos
+from inngest_durable import OutsideEndpointError, progress
+
+from trip_booker import chaos, conditions
 from trip_booker.world import Call, open_world
 
 T = TypeVar("T", bound=Mapping[str, object])
@@ -36,7 +39,16 @@ class Fault:
     text: str
 
 
-async def ask(call: Call, *, outcome: str, result: T, seconds: float, fault: Fault, lasting: Fault | None = None) -> T:
+async def ask(
+    call: Call,
+    *,
+    outcome: str,
+    result: T,
+    seconds: float,
+    fault: Fault,
+    lasting: Fault | None = None,
+    says: Sequence[str] = (),
+) -> T:
     """
     Make *call* and return its answer: *result*, or the first answer if its idempotency key was seen before.
 
@@ -47,23 +59,42 @@ async def ask(call: Call, *, outcome: str, result: T, seconds: float, fault: Fau
         seconds: How long a real call takes, there and back.
         fault: How it fails when the caller asks for some failures.
         lasting: How it fails when the caller asks for nothing else; *fault* if None.
+        says: What to tell whoever watches, one after another on the way there; the last one when the answer is in.
 
     Raises:
         Exception: The error of *fault* or *lasting*.
     """
     world = open_world()
-    await asyncio.sleep(seconds / 2 * speed())
+    on_the_way, arrived = says[:-1], says[-1:]
+    call = conditions.sent(call)
+    seconds += conditions.delay(call)
+    await _travel(seconds / 2, on_the_way)
     times = chaos.failures(call)
     failing = lasting if lasting and times == math.inf else fault
     if times and await asyncio.to_thread(world.refuse, call, failing.code, times):
-        await asyncio.sleep(seconds / 2 * speed())
+        await _travel(seconds / 2)
         raise failing.error(f"{failing.code}: {failing.text}")
     reply = await asyncio.to_thread(world.answer, call, outcome, result)
     if reply.first and chaos.crashes(call):
         # The worst moment: the third party has done it, and nobody on our side knows.
         chaos.crash()
-    await asyncio.sleep(seconds / 2 * speed())
+    await _travel(seconds / 2, arrived)
     return cast(T, reply.result)
+
+
+async def _travel(seconds: float, says: Sequence[str] = ()) -> None:
+    """Let *seconds* of latency pass, and tell in the meantime what is going on."""
+    for text in says:
+        tell(text)
+        await asyncio.sleep(seconds / len(says) * speed())
+    if not says:
+        await asyncio.sleep(seconds * speed())
+
+
+def tell(text: str) -> None:
+    """Tell whoever watches the step how far it is; outside a step nobody does."""
+    with suppress(OutsideEndpointError):
+        progress(text)
 
 
 def speed() -> float:

@@ -1,50 +1,83 @@
-"""The page at ``/``, and what the third parties know about a booking. Neither starts, changes nor resumes a run."""
+"""
+The page at ``/``, what the third parties know about a booking, and the button that kills the server.
+
+None of it starts, changes or resumes a run. What the page shows of a run comes from the run's own events.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+import time
+from collections.abc import Container
 from datetime import UTC, datetime
+from typing import NoReturn
 
-from quart import Blueprint, render_template
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
 
+from trip_booker import chaos, conditions
+from trip_booker.ids import ID
 from trip_booker.ledger import summary, table
+from trip_booker.patterns import LABELS, PATTERNS
+from trip_booker.source import listing
 from trip_booker.trips import AIRPORTS
 from trip_booker.world import open_world
 
 blueprint = Blueprint("views", __name__)
+blueprint.before_app_request(conditions.read)
 
-# The steps of a booking in which nothing else has gone wrong, as a visitor would say them.
-STEPS = {
-    "search-availability": "Search flights",
-    "reserve-flight": "Reserve the seat",
-    "process-payment": "Charge the card",
-    "confirm-booking": "Confirm the booking",
-}
+NO_STORE = {"Cache-Control": "no-store"}
+
+LISTINGS = {kind: listing(pattern.handler) for kind, pattern in PATTERNS.items()}
 
 
 @blueprint.get("/")
-async def page() -> str:
-    """Show the booking form."""
-    return await render_template(
+async def page() -> ResponseReturnValue:
+    """Show the page: empty, or with the booking that its address names."""
+    asked = request.args
+    kind = asked.get("kind", "")
+    booking_id = asked.get("booking", "")
+    trip = {
+        "origin": _one_of(AIRPORTS, asked.get("origin"), "NYC"),
+        "destination": _one_of(AIRPORTS, asked.get("destination"), "LAX"),
+        "date": asked.get("date") or datetime.now(UTC).date().isoformat(),
+    }
+    html = await render_template(
         "page.html",
         airports=AIRPORTS,
-        booking_id=f"BK-{secrets.token_hex(4)}",
-        steps=STEPS,
-        today=datetime.now(UTC).date().isoformat(),
+        booking_id=booking_id if ID.fullmatch(booking_id) else "",
+        new_booking_id=f"BK-{secrets.token_hex(4)}",
+        chaos_steps=chaos.STEPS,
+        chosen=_one_of(PATTERNS, kind, "flight"),
+        labels=LABELS,
+        listings=LISTINGS,
+        patterns=PATTERNS,
+        server_time=time.time(),
+        trip=trip,
     )
+    return html, NO_STORE
 
 
 @blueprint.get("/api/bookings/<booking_id>")
 async def look_up(booking_id: str) -> ResponseReturnValue:
     """Answer what the airline and the payment provider know; 404 if they never heard of the booking."""
     calls = await asyncio.to_thread(open_world().calls, booking_id)
-    return summary(booking_id, calls), 200 if calls else 404, {"Cache-Control": "no-store"}
+    return summary(booking_id, calls), 200 if calls else 404, NO_STORE
 
 
 @blueprint.get("/api/bookings/<booking_id>/calls")
 async def look_up_calls(booking_id: str) -> ResponseReturnValue:
     """Answer the calls that the third parties received for a booking, as a plain table for a terminal."""
     calls = await asyncio.to_thread(open_world().calls, booking_id)
-    return table(calls), 200 if calls else 404, {"Cache-Control": "no-store", "Content-Type": "text/plain"}
+    return table(calls), 200 if calls else 404, {**NO_STORE, "Content-Type": "text/plain"}
+
+
+@blueprint.post("/api/server/kill")
+async def kill() -> NoReturn:
+    """Kill the serving process as a power cut would. Nobody is answered."""
+    chaos.crash()
+
+
+def _one_of(known: Container[str | None], asked: str | None, default: str) -> str:
+    return asked if asked is not None and asked in known else default

@@ -19,9 +19,9 @@ from inngest_durable.engines.base import Claim, Store
 from inngest_durable.engines.embedded import retention
 from inngest_durable.engines.embedded.retention import BATCH, Retention
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.embedded.ulids import new_ulid, ulid_time
 from inngest_durable.engines.records import AddEvents, FinishRun, Found, Insert, ParkRun, Write
 from inngest_durable.testing import MemoryStore, VirtualClock
-from ulid import ULID
 
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.store.samples import Samples
@@ -61,7 +61,7 @@ class History:
 
     def _new(self, began: float) -> Run:
         created_at = self._now - began
-        return self._samples.run(id=str(ULID.from_timestamp(created_at)), created_at=created_at)
+        return self._samples.run(id=ulid_time(created_at) + new_ulid()[10:], created_at=created_at)
 
 
 @pytest.fixture

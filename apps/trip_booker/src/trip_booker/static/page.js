@@ -1,155 +1,159 @@
-// The booking form: sends the request, shows the answer, and after a lost connection asks the third parties' books.
+/** The page: one booking at a time, shown from its run's events. Everything else here draws, reads or sends. */
 
-import { money, rows, showCalls, showRaw, showState, showTicket } from "./show.js";
+import { now } from "./clock.js";
+import { showCode } from "./code.js";
+import { byId, motion, setText } from "./dom.js";
+import * as form from "./form.js";
+import { showLog } from "./log.js";
+import { showOutcome } from "./outcome.js";
+import { showProgress } from "./progress.js";
+import { attach, decide, lookUp, send } from "./request.js";
+import { UNKNOWN, hasEnded, reduce } from "./run.js";
+import { watch } from "./stream.js";
+import { layOut, showTimeline } from "./timeline.js";
+import { duration } from "./words.js";
+import { NOTHING, reader, showWorld } from "./world.js";
 
-const POLL_MS = 1000;
-const GIVE_UP_MS = 120_000;
+// How often times are drawn that pass by themselves.
+const TICK_MS = 100;
+// Kinds of events before which a third party may have been called.
+const CALLED = new Set(["step.completed", "step.retrying", "step.failed", "run.completed", "run.failed"]);
 
-const form = document.getElementById("booking");
-const submit = form.querySelector("button[type=submit]");
-const askAgain = document.getElementById("ask-again");
+/** @type {import("./outcome.js").Booking} */
+const NONE = { id: null, run: UNKNOWN, world: NOTHING, connected: false, lostAt: null, unknown: false, decided: null, exchange: null };
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+let booking = { ...NONE };
+let request = null;
+let stop = () => {};
+let readWorld = () => {};
+let frame = 0;
+/** Events that came in since the last frame. */
+let arrived = [];
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (submit.getAttribute("aria-disabled") === "true") return;
-  await whileBusy(() => book(requestUrl()));
-  // The next booking is another one.
-  form.elements.bookingId.value = newBookingId();
-});
-
-askAgain.addEventListener("click", () => whileBusy(() => pollUntilKnown(askAgain.dataset.bookingId)));
-
-async function whileBusy(work) {
-  submit.setAttribute("aria-disabled", "true");
-  askAgain.hidden = true;
-  try {
-    await work();
-  } finally {
-    submit.removeAttribute("aria-disabled");
-  }
+function draw() {
+  frame = 0;
+  for (const event of arrived.splice(0)) booking.run = reduce(booking.run, event);
+  const { run, world } = booking;
+  const time = now();
+  showOutcome(booking, time);
+  showProgress(form.kind(), run, time);
+  showCode(form.kind(), run, time, booking.lostAt ?? time);
+  showTimeline(run, time, booking.lostAt ?? time);
+  showLog(run);
+  showWorld(world);
+  setText(byId("elapsed"), run.startedAt === null ? "0.0 s" : duration(Math.max(0.1, (run.endedAt ?? time) - run.startedAt)));
+  form.setBusy(isUnderWay(), booking.exchange !== null);
 }
 
-function requestUrl() {
-  const url = new URL(form.action);
-  for (const [name, value] of new FormData(form)) {
-    if (value !== "") url.searchParams.append(name, value);
-  }
-  return url;
+const isUnderWay = () => booking.id !== null && !booking.unknown && !(hasEnded(booking.run) && booking.run.result);
+
+/** Draw with the next frame, however many events come in until then. */
+function redraw() {
+  frame ||= requestAnimationFrame(draw);
 }
 
-function newBookingId() {
+function open(id) {
+  stop();
+  booking = { ...NONE, id };
+  arrived = [];
+  setText(byId("reference"), id ?? "none yet");
+  layOut(form.stepIds());
+  const mine = booking;
+  readWorld = id
+    ? reader(id, (world) => {
+        mine.world = world;
+        redraw();
+      })
+    : () => {};
+  redraw();
+}
+
+function follow(url) {
+  stop = watch(url, {
+    event(event) {
+      arrived.push(event);
+      if (CALLED.has(event.kind)) readWorld();
+      redraw();
+    },
+    connection(connected) {
+      booking.connected = connected;
+      booking.lostAt = connected ? null : (booking.lostAt ?? now());
+      redraw();
+    },
+  });
+}
+
+async function sendAgainOrFirst() {
+  const mine = booking;
+  const exchange = (mine.exchange ??= { method: request.method, path: request.path, count: 0, answer: null, lost: false });
+  exchange.count += 1;
+  const answered = send(request);
+  answered.then(
+    (answer) => {
+      // Of several answers that of the first request tells how it went.
+      exchange.answer ??= answer;
+      redraw();
+    },
+    () => {
+      exchange.lost = true;
+      redraw();
+    },
+  );
+  if (exchange.count > 1) return;
+  const url = await attach(request, answered);
+  if (mine !== booking) return;
+  if (url) follow(url);
+  else booking.unknown = true;
+  redraw();
+}
+
+function book() {
+  if (!isUnderWay()) {
+    const id = document.body.dataset.newBooking;
+    document.body.dataset.newBooking = newReference();
+    open(id);
+    request = form.wanted(id);
+    history.pushState(null, "", form.address(id));
+    // On a small screen: the way to break it, and what comes of it.
+    if (byId("outcome").getBoundingClientRect().bottom > innerHeight) byId("kill").scrollIntoView({ behavior: motion() });
+  }
+  if (request) sendAgainOrFirst();
+  redraw();
+}
+
+async function show(id) {
+  open(id);
+  const mine = booking;
+  const url = await lookUp(form.endpoint(), id);
+  if (mine !== booking) return;
+  if (url) follow(url);
+  else booking.unknown = true;
+  redraw();
+}
+
+function newReference() {
   const bytes = crypto.getRandomValues(new Uint8Array(4));
-  return "BK-" + Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `BK-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-async function book(url) {
-  const bookingId = url.searchParams.get("bookingId");
-  const request = `curl -L '${url}'`;
-  showTicket(null);
-  showCalls([]);
-  showRaw(request);
-  showState("working", "Booking", `Booking ${bookingId}: the server is working on it. If a step fails, it is retried.`);
-  document.getElementById("outcome").focus();
+byId("booking").addEventListener("submit", (event) => {
+  event.preventDefault();
+  book();
+});
+byId("booking").addEventListener("change", ({ target }) => target.name === "kind" && open(null));
+byId("kill").addEventListener("click", () => {
+  // The server dies before it answers.
+  fetch("/api/server/kill", { method: "POST" }).catch(() => {});
+});
+byId("decision").addEventListener("click", async ({ target }) => {
+  if (target.dataset.approved === undefined) return;
+  booking.decided = target.dataset.approved === "true";
+  redraw();
+  await decide(booking.id, booking.decided);
+});
+addEventListener("popstate", () => location.reload());
+setInterval(() => booking.run.startedAt !== null && !hasEnded(booking.run) && redraw(), TICK_MS);
 
-  let response;
-  let body;
-  try {
-    response = await fetch(url);
-    body = await response.json();
-  } catch {
-    await recover(bookingId);
-    return;
-  }
-  showRaw(`${request}\n\n${response.status}\n${JSON.stringify(body, null, 2)}`);
-  showAnswer(response, body);
-  showCalls((await lookUp(bookingId))?.calls ?? []);
-}
-
-function showAnswer(response, body) {
-  const redirected = response.redirected
-    ? "\nA step had to be retried, so the answer came by a redirect to the URL that waits for it."
-    : "";
-  if (body.success) {
-    showState("confirmed", "Booking confirmed", `Booking ${body.bookingId} is confirmed.${redirected}`);
-    showTicket(rows(body.reservation, body.payment, body.confirmation));
-  } else {
-    const what = body.error?.message ?? "The server gave no reason.";
-    showState("failed", "Not booked", `${what} (HTTP ${response.status})${redirected}`);
-  }
-}
-
-// The connection broke: the server was killed, or the network failed. The request must not be sent again, for that
-// would be a second booking; and it need not be, for its run goes on by itself when the server is back.
-async function recover(bookingId) {
-  showState(
-    "lost",
-    "Connection lost",
-    `The server died while it worked on booking ${bookingId}. Nothing is lost: the finished steps are on disk, and ` +
-      "the booking goes on by itself when the server is back, with or without this page.\n" +
-      `This page asks GET /api/bookings/${bookingId} what the airline and the payment provider know.`,
-  );
-  await pollUntilKnown(bookingId);
-}
-
-async function pollUntilKnown(bookingId) {
-  const deadline = Date.now() + GIVE_UP_MS;
-  while (Date.now() < deadline) {
-    const known = await lookUp(bookingId);
-    if (known) {
-      showCalls(known.calls);
-      if (showKnown(known)) return;
-    }
-    await pause(POLL_MS);
-  }
-  showState(
-    "lost",
-    "Still not known",
-    `Booking ${bookingId} has not finished. Is the server running again? If no seat was asked for, the server may ` +
-      "have died before it had accepted the request; then nothing was begun, and you can book again.",
-  );
-  askAgain.dataset.bookingId = bookingId;
-  askAgain.hidden = false;
-}
-
-// Returns null while the server cannot be reached: it is being restarted.
-async function lookUp(bookingId) {
-  try {
-    const response = await fetch(`/api/bookings/${encodeURIComponent(bookingId)}`);
-    return await response.json();
-  } catch {
-    return null;
-  }
-}
-
-// Returns whether the booking has ended.
-function showKnown(known) {
-  const { bookingId, status, reservations, charges, confirmation } = known;
-  if (status === "confirmed") {
-    const seat = reservations.find((held) => held.status === "ticketed");
-    const payment = charges.find((charge) => charge.paymentId === confirmation.paymentId);
-    const total = money(charges.reduce((sum, charge) => sum + charge.amount, 0));
-    const times = charges.length === 1 ? "once" : `${charges.length} times`;
-    showState(
-      "confirmed",
-      "Booking confirmed",
-      `The server died and came back, and booking ${bookingId} finished by itself. ` +
-        `The card was charged ${times}, ${total} in all.`,
-    );
-    showTicket(rows(seat, payment, confirmation));
-    return true;
-  }
-  if (status === "cancelled") {
-    const problem = known.calls.findLast((call) => call.result === null);
-    const refunded = charges.some((charge) => charge.status === "refunded");
-    showState(
-      "failed",
-      "Not booked",
-      `The server came back and ended booking ${bookingId} without a ticket (${problem?.outcome ?? "no reason given"}). ` +
-        (refunded ? "The charge was refunded and the seat given back." : "The seat was given back; nothing was charged."),
-    );
-    return true;
-  }
-  return false;
-}
+form.showPattern();
+if (document.body.dataset.booking) show(document.body.dataset.booking);
+else open(null);

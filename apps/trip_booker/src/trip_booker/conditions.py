@@ -1,0 +1,65 @@
+"""
+Two more switches of `chaos`, for what is no failure: a slow third party, and a charge without its idempotency key.
+
+``slow=reserve-flight`` makes the calls of that step take longer by `SLOW_SECONDS`. ``unkeyed=process-payment`` loses
+the idempotency key of that step on its way, as if the step function had not handed one over.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from quart import request
+
+from trip_booker.chaos import CALLS, STEPS
+from trip_booker.errors import InvalidRequestError
+from trip_booker.world import Call
+
+# Long enough to find the button that kills the server.
+SLOW_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Which steps have slow calls, and which have calls without a key."""
+
+    slow: frozenset[str] = frozenset()
+    unkeyed: frozenset[str] = frozenset()
+
+
+USUAL = Conditions()
+
+_conditions: ContextVar[Conditions] = ContextVar("conditions", default=USUAL)
+
+
+async def read() -> None:
+    """Read the conditions of a request to an endpoint, before its handler runs: a hook of the application."""
+    if (steps := STEPS.get(request.blueprint or "")) is None:
+        return
+    found = {}
+    for argument in ("slow", "unkeyed"):
+        named = [entry for value in request.args.getlist(argument) if value for entry in value.split(",")]
+        if unknown := next((entry for entry in named if entry not in steps), None):
+            raise InvalidRequestError(argument, f"{argument} entry {unknown!r} is none of {', '.join(steps)}")
+        found[argument] = frozenset(named)
+    set_conditions(Conditions(**found))
+
+
+def set_conditions(conditions: Conditions) -> None:
+    """Let *conditions* hold for the calls made from here on in this context."""
+    _conditions.set(conditions)
+
+
+def delay(call: Call) -> float:
+    """Return by how many seconds *call* takes longer than it should."""
+    return SLOW_SECONDS if _names(_conditions.get().slow, call) else 0.0
+
+
+def sent(call: Call) -> Call:
+    """Return *call* as it reaches the third party: with its key, or without."""
+    return replace(call, idempotency_key=None) if _names(_conditions.get().unkeyed, call) else call
+
+
+def _names(steps: frozenset[str], call: Call) -> bool:
+    return any(CALLS[step] == (call.service, call.action) for step in steps)

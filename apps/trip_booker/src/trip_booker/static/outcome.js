@@ -1,0 +1,220 @@
+/** The card that says how it stands, and in the end what happened to the money and the seat. */
+
+import { byId, make, setData, setText } from "./dom.js";
+import { crashes, hasEnded, stepId } from "./run.js";
+import { clock, counted } from "./words.js";
+
+/**
+ * What is known of a booking.
+ * @typedef {object} Booking
+ * @property {?string} id
+ * @property {import("./run.js").Run} run
+ * @property {import("./world.js").World} world
+ * @property {boolean} connected  whether the run's events come in
+ * @property {?number} lostAt  since when they do not, after they did
+ * @property {boolean} unknown  whether the server has never heard of it
+ * @property {?boolean} decided  what was decided of it here
+ * @property {?{method: string, path: string, count: number, answer: ?{status: number, redirected: boolean}, lost: boolean}} exchange
+ *   the request, if it was sent from here
+ */
+
+/** @typedef {{state: string, pill: string, title: string, message: string, countdown?: string, ask?: boolean, receipt?: [string, string][]}} Outcome */
+
+/** @param {Booking} booking @param {number} now */
+export function showOutcome(booking, now) {
+  const outcome = outcomeOf(booking, now);
+  setData(byId("outcome"), { state: outcome.state });
+  setData(byId("state"), { state: outcome.state });
+  setText(byId("state"), outcome.pill);
+  setText(byId("outcome-title"), outcome.title);
+  setText(byId("message"), outcome.message);
+  byId("countdown").hidden = !outcome.countdown;
+  setText(byId("countdown"), outcome.countdown ?? "");
+  byId("decision").hidden = !outcome.ask;
+  showReceipt(outcome.receipt ?? (booking.world.calls.length ? moneyAndSeat(booking.world) : []));
+  setText(byId("exchange"), exchangeOf(booking));
+}
+
+function showReceipt(rows) {
+  const receipt = byId("receipt");
+  const key = JSON.stringify(rows);
+  receipt.hidden = rows.length === 0;
+  if (receipt.dataset.key === key) return;
+  receipt.dataset.key = key;
+  receipt.replaceChildren(...rows.flatMap(([label, text]) => [make("dt", {}, label), make("dd", {}, text)]));
+}
+
+/** @param {Booking} booking @param {number} now @returns {Outcome} */
+export function outcomeOf(booking, now) {
+  const { run, connected, exchange } = booking;
+  if (hasEnded(run) && run.result) return endOf(booking);
+  if (booking.unknown) return unknown(booking);
+  if (!booking.id) return idle();
+  if (!connected && (run.startedAt !== null || exchange?.lost)) return lost(run);
+  return run.startedAt === null ? accepting() : goingOn(booking, now);
+}
+
+const idle = () => ({
+  state: "idle",
+  pill: "Ready",
+  title: "Answer",
+  message: "Book a trip, and what comes of it appears here. Then book another one, and kill the server in the middle of it.",
+});
+
+const accepting = () => ({ state: "running", pill: "Sent", title: "Sent", message: "The server has the request." });
+
+const unknown = ({ id }) => ({
+  state: "failed",
+  pill: "Not found",
+  title: "No such booking",
+  message: `This server knows no booking ${id} of this kind. If it died before it had accepted the request, nothing was begun.`,
+});
+
+function lost(run) {
+  const pid = run.passes.at(-1)?.pid;
+  const done = Object.values(run.steps).filter((step) => step.state === "completed").length;
+  return {
+    state: "lost",
+    pill: "Connection lost",
+    title: "Connection lost",
+    message:
+      `${pid ? `Server process ${pid}` : "The server"} does not answer. ` +
+      `${done ? `${counted(done, "finished step")} ${done === 1 ? "is" : "are"} on disk. ` : ""}` +
+      "When it is back the run goes on by itself, and this page connects again by itself.",
+  };
+}
+
+/** @param {Booking} booking */
+function goingOn({ run, decided }, now) {
+  const waiting = Object.values(run.steps).find((step) => step.state === "waiting");
+  const retrying = Object.values(run.steps).find((step) => step.state === "retrying");
+  if (waiting) return waits(waiting, decided, now);
+  const resumed = resumption(run);
+  if (retrying) {
+    return {
+      state: "retrying",
+      pill: "Retrying",
+      title: "A step is tried again",
+      message: `${stepId(retrying.key)} failed at attempt ${retrying.attempt}. The request waits behind a redirect; finished steps will not run again.`,
+    };
+  }
+  if (run.status === "lost") {
+    return { state: "lost", pill: "Recovering", title: "The server died", message: `Process ${run.passes.at(-1).pid} died in the middle. Another one takes over.` };
+  }
+  return {
+    state: "running",
+    pill: resumed ? "Running again" : "Running",
+    title: resumed ? "It goes on" : "Working",
+    message: resumed || "Each finished step is on disk before the next one begins.",
+  };
+}
+
+/** @param {import("./run.js").Step} step */
+function waits(step, decided, now) {
+  const { op, until } = step.waits.at(-1);
+  const left = until ? until - now : null;
+  if (op.startsWith("sleep")) {
+    return {
+      state: "waiting",
+      pill: "Waiting",
+      title: "The seat is held",
+      countdown: clock(left),
+      message: "Nothing of this run is in memory. Kill the server, and watch the countdown not care.",
+    };
+  }
+  const decision = decided === null ? "" : decided ? "Approved: the run goes on." : "Rejected: the run goes on.";
+  return {
+    state: "waiting",
+    pill: "Needs approval",
+    title: "The trip is over budget",
+    message: decision || `The seat is held, and the run waits${left ? `, ${clock(left)} at most,` : ""} with nothing in memory. What does the boss say?`,
+    ask: decided === null,
+  };
+}
+
+/** Tell who took over after a crash, and what was not run again. */
+function resumption(run) {
+  const pass = run.passes.at(-1);
+  const dead = run.passes.findLast((other) => other.end === "died");
+  if (!dead) return "";
+  const kept = run.passes.find((other) => other.epoch > dead.epoch)?.memoized.length ?? 0;
+  return `Process ${pass.pid} took over from ${dead.pid}. ${kept ? `${counted(kept, "finished step")} ${kept === 1 ? "was" : "were"} not run again.` : ""}`;
+}
+
+/** @param {Booking} booking @returns {Outcome} */
+function endOf({ run, world }) {
+  const { run_status: ended, status, body } = run.result;
+  const receipt = [...moneyAndSeat(world), ...papers(world)];
+  const died = crashes(run);
+  const survived = died ? `${counted(died, "crash")} survived. ${resumption(run)}` : "";
+  if (ended === "cancelled") {
+    return { state: "failed", pill: "Cancelled", title: "Cancelled", message: "The run was cancelled, and nothing more will be done.", receipt };
+  }
+  if (ended === "completed" && status < 400) {
+    const double = world.charges.length > 1;
+    const again = Object.values(run.steps).flatMap((step) => step.attempts).filter(({ end }) => end === "failed").length;
+    return {
+      state: double ? "failed" : "completed",
+      pill: double ? "Charged twice" : "Confirmed",
+      title: double ? "Confirmed, and charged twice" : titleOf(body),
+      message: double
+        ? "The bank took the money, the server died before that was on disk, and the step ran again. Without a key the bank could not know that it was asked before."
+        : survived || moved(run) || (again ? `${counted(again, "failed attempt")} tried again by itself. Nothing was done twice.` : "Done in one go."),
+      receipt,
+    };
+  }
+  const error = body?.error ?? {};
+  return {
+    state: "failed",
+    pill: `Not booked (${status})`,
+    title: "Not booked",
+    message: [sentence(error.message ?? `The server answered ${status}`), survived].filter(Boolean).join("\n"),
+    receipt,
+  };
+}
+
+/** Tell of processes that came and went while nothing was in memory. */
+function moved(run) {
+  const pids = [...new Set(run.passes.map((pass) => pass.pid))];
+  return pids.length > 1 ? `Begun by process ${pids[0]}, ended by process ${pids.at(-1)}: in between it was only on disk.` : "";
+}
+
+const titleOf = (body) => (body?.heldSeconds === undefined ? "Booking confirmed" : "Held, and given back in time");
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
+/** What became of the money and the seat, by the third parties' own books. */
+function moneyAndSeat({ charges, reservations, bookings }) {
+  const rows = [["Money", moneyOf(charges)]];
+  for (const { flight, status } of reservations) rows.push(["Seat", `${flight.seat} on ${flight.flightNumber}, ${SEATS[status]}`]);
+  for (const { service, status, price } of bookings) rows.push([PARTS[service], status === "cancelled" ? "cancelled, nothing to pay" : `booked, $${price}`]);
+  return rows;
+}
+
+const SEATS = { ticketed: "yours", held: "held", released: "given back" };
+const PARTS = { airline: "Flight", hotels: "Hotel", cars: "Car" };
+
+function moneyOf(charges) {
+  if (charges.length === 0) return "nothing was charged";
+  const [{ amount, card, status }] = charges;
+  if (charges.length > 1) return `$${amount} charged ${charges.length} times to ${card}`;
+  return status === "refunded" ? `$${amount} charged and refunded` : `$${amount} charged once to ${card}`;
+}
+
+function papers({ confirmation }) {
+  if (!confirmation) return [];
+  return [
+    ["Ticket", `${confirmation.confirmationNumber}, PNR ${confirmation.pnr}`],
+    ["E-ticket", confirmation.eTicket],
+  ];
+}
+
+/** How the request itself went, which is an ordinary one. */
+function exchangeOf({ exchange, run }) {
+  if (!exchange) return "";
+  const { method, path, count, answer, lost } = exchange;
+  const sent = `${method} ${path}${count > 1 ? `, sent ${count} times with one Idempotency-Key: one booking` : ""}`;
+  if (lost) return `${sent}: the connection broke. The run does not need it.`;
+  // The first pass was cut short, so the request got a redirect in place of its answer.
+  if (!answer) return `${sent}: ${run.passes[0]?.to ? "redirected, and waits there for the answer" : "waiting for the answer"}`;
+  return `${sent}: ${answer.status}, ${answer.redirected ? "by a redirect to the URL that waits" : "in the same response, no redirect"}`;
+}

@@ -1,0 +1,56 @@
+/** The rows of the steps: what each is doing, in words. */
+
+import { setData, setText } from "./dom.js";
+import { stepId } from "./run.js";
+import { clock, duration, waitsFor } from "./words.js";
+
+/**
+ * @param {string} kind
+ * @param {import("./run.js").Run} run
+ * @param {number} now
+ */
+export function showProgress(kind, run, now) {
+  const steps = Object.fromEntries(Object.values(run.steps).map((step) => [stepId(step.key), step]));
+  for (const row of document.querySelectorAll(`.progress[data-kind=${kind}] li`)) {
+    row.dataset.sub ??= row.querySelector(".sub").textContent;
+    const step = steps[row.dataset.step];
+    setData(row, { state: step?.state ?? "pending" });
+    setText(row.querySelector(".sub"), step ? wordsOf(step, run, now) : row.dataset.sub);
+    setText(row.querySelector(".badge"), step ? badgeOf(step) : "");
+    const icon = step?.state === "completed" ? "check" : step?.state === "failed" ? "cross" : step?.state === "retrying" ? "retry" : null;
+    const use = row.querySelector("use");
+    row.dataset.icon ??= use.getAttribute("href");
+    const href = icon ? `#icon-${icon}` : row.dataset.icon;
+    if (use.getAttribute("href") !== href) use.setAttribute("href", href);
+  }
+}
+
+/** @param {import("./run.js").Step} step */
+function wordsOf(step, run, now) {
+  switch (step.state) {
+    case "running":
+      return step.progress || (step.attempt > 1 ? `attempt ${step.attempt}` : "running");
+    case "lost":
+      return "its process died before its end was on disk: runs again";
+    case "retrying":
+      return `${step.error.message}; again ${due(step.waits.at(-1), now)}`;
+    case "waiting":
+      return `${waitsFor(step.waits.at(-1).op)}${step.waits.at(-1).until ? `, ${clock(step.waits.at(-1).until - now)} left` : ""}`;
+    case "failed":
+      return step.error.message;
+    default:
+      return step.replays.length ? "on disk, not run again" : "done, on disk";
+  }
+}
+
+const due = ({ until }, now) => (until - now > 0.05 ? `in ${duration(until - now)}` : "now");
+
+/** @param {import("./run.js").Step} step */
+function badgeOf(step) {
+  const last = step.attempts.at(-1);
+  if (step.state === "completed" && last?.to) {
+    const tries = step.attempt > 1 ? `attempt ${step.attempt} · ` : "";
+    return tries + duration(last.to - last.from);
+  }
+  return step.attempt > 1 || step.state === "retrying" ? `attempt ${step.attempt}` : "";
+}
