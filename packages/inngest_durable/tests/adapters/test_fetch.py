@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from inngest_durable import RetryPolicy, StepError, StepOptions, step
+from inngest_durable.sync import step as sync_step
 from quart import Quart, jsonify
 
+from packages.inngest_durable.tests.adapters import flask_app
 from packages.inngest_durable.tests.adapters.quart_app import small_app
 
 QUICK = RetryPolicy(max_retries=2, initial="1ms")
@@ -177,3 +179,27 @@ async def test_url_that_is_none_is_not_tried_again(ask: Ask, url: str) -> None:
 async def test_two_bodies_are_refused(ask: Ask) -> None:
     with pytest.raises(ValueError, match="either json= or content="):
         await step.fetch("ask", "http://localhost", json={}, content=b"")
+
+
+def test_flask_handler_fetches(tmp_path: Path, api: Api) -> None:
+    """In the handler's thread, with the same rules: trouble is tried again, what comes then is memoized."""
+    app, inngest, _ = flask_app.small_app(tmp_path)
+    api.answers = [(503, {}, b""), api.answers[0]]
+
+    @app.get("/seats")
+    @inngest.endpoint
+    def seats() -> Any:
+        answer = sync_step.fetch(StepOptions("ask", retries=QUICK), f"{api.url}/seats", method="POST", json={"a": 1})
+        sync_step.sleep("replay", "1ms")
+        return {"status": answer.status, "seats": answer.json()["seats"]}
+
+    inngest.init_app(app)
+    with inngest.running():
+        client = app.test_client()
+        response = client.get("/seats")
+        while response.status_code == 303:
+            response = client.get(response.headers["location"])
+
+    assert response.get_json() == {"status": 200, "seats": 3}
+    assert [(method, body) for method, _, _, body in api.asked] == [("POST", b'{"a":1}')] * 2
+    assert len({headers["idempotency-key"] for _, _, headers, _ in api.asked}) == 1
