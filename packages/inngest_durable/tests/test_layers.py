@@ -18,12 +18,12 @@ LAYERS = """
 quart | flask | testing
 _werkzeug
 client, endpoint | client, _life | client, _blocking | client, _scopes | _asgi | _wsgi, _environ
-inbox, ending, exchange | output, stream | _shutdown | _recording
+inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording
 step | sync | engines.embedded | engines.inngest
 _event_steps, _steps | _fetch | _progress
 _task_pass | _thread_pass
 _pass, _context | _quiet | _calls | _lines | _portal
-_drive | _threads | engines.base, engines.records
+_drive | _threads | engines.base, engines.passes, engines.records
 _core
 errors
 """

@@ -8,7 +8,6 @@ edge finds it once the framework has made its response.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -17,15 +16,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from ._core import http
-from ._core.idempotency import identity_of, scope_of
-from ._core.model import (
-    Failure,
-    Idempotency,
-    Park,
-    RecordedResponse,
-    Run,
-    RunStatus,
-)
+from ._core.model import Failure, Park, RecordedResponse, RunStatus
 from ._core.retry import RetryPolicy
 from ._core.run_flow import after_error, after_interrupt, before_deadline, timed_out
 from ._core.step_flow import failure_of
@@ -34,11 +25,10 @@ from ._task_pass import TaskPass
 from .ending import log_attempt
 from .engines.base import Claim, FencedError
 from .errors import RequestTooLargeError, RunInterrupt
-from .exchange import EndpointAdapter, Holder, Lifecycle
+from .exchange import EndpointAdapter, Holder, Lifecycle, wait_url
+from .idempotency import KeyedRequests
 
 logger = logging.getLogger("inngest_durable")
-
-FOLLOWED = "its client follows the events"
 
 PassT = TypeVar("PassT", bound=Pass)
 
@@ -78,6 +68,7 @@ class Endpoint:
         self._client = client
         self._engine = client.engine
         self._adapter = adapter
+        self._keyed = KeyedRequests(options, self._engine, adapter)
 
     async def serve(self, holder: Holder, handler: Callable[[], Awaitable[Any]]) -> Any:
         """
@@ -107,18 +98,6 @@ class Endpoint:
             return result
         await self.close(holder, current, error)
         return None
-
-    def scope_of(self, authorization: str | None) -> str | None:
-        """
-        Return the idempotency scope of the calling request; None where nothing says whose its keys are.
-
-        Args:
-            authorization: The request's ``Authorization`` header.
-        """
-        own_scope = self._options.idempotency_scope
-        if own_scope is None and not authorization:
-            return None
-        return scope_of(f"{self._engine.app_id} {self.id}", authorization, own_scope() if own_scope else None)
 
     async def open(self, holder: Holder, pass_type: type[PassT]) -> PassT | None:
         """Begin a pass of the request that *holder* carries; None when it is answered without one."""
@@ -153,7 +132,7 @@ class Endpoint:
         run = current.claim.run
         if current.interrupted in (CANCELLED, FENCED) and self._engine.status(run.id) is RunStatus.CANCELLED:
             return http.cancelled(run.id)
-        return http.redirect(self._location(run), run.id)
+        return http.redirect(wait_url(self._adapter, self._engine, run), run.id)
 
     async def _settle_shielded(self, holder: Holder, current: Pass, error: BaseException | None) -> bool:
         settling = self._engine.spawn(self._settle(holder, current, error))
@@ -185,71 +164,11 @@ class Endpoint:
         key = request.header(b"idempotency-key")
         if key is None:
             return self._engine.begin(self.id, request, self._options.timeout_seconds)
-        own_scope = self._options.idempotency_scope
-        same = identity_of(f"{self._engine.app_id} {self.id}", key, request, own_scope() if own_scope else None)
-        if same is None:
-            holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
-            return None
-        follows = http.wants_events(request.header(b"accept"))
-        existing = self._engine.find(same.scope, same.key)
-        if existing is None:
-            claim = self._engine.begin(self.id, request, self._options.timeout_seconds, same)
-            # On disk before the handler's code runs: of two requests at the same time, one is the first.
-            if await self._accepted(claim):
-                if not follows:
-                    return claim
-                # Who asks for the events does not wait for the handler: its first pass is started by the engine.
-                await claim.park(Park(self._engine.clock.now(), claim.run.attempt), FOLLOWED)
-                holder.answer(http.redirect(self._location(claim.run), claim.run.id))
-                return None
-            existing = self._engine.find(same.scope, same.key)
-        if existing is not None:
-            holder.answer(self._repeated(existing, same, follows))
-        return None
-
-    async def _accepted(self, claim: Claim) -> bool:
-        """Write the run's row; return whether its idempotency key was free."""
-        accepting = asyncio.ensure_future(claim.accept())
-        try:
-            await asyncio.shield(accepting)
-        except FencedError:
-            return False
-        except asyncio.CancelledError:
-            # The client went away meanwhile: a run that is accepted goes on.
-            self._engine.spawn(self._go_on(accepting, claim))
-            raise
-        return True
-
-    async def _go_on(self, accepting: asyncio.Future[None], claim: Claim) -> None:
-        with contextlib.suppress(FencedError):
-            await accepting
-            await claim.park(Park(self._engine.clock.now(), claim.run.attempt), CLIENT_GONE)
+        return await self._keyed.accept(holder, request, key)
 
     def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
-        """
-        Answer where the run with an ``Idempotency-Key`` is, or ``404``. Called in the request that asks.
-
-        Whose key it is has to be said, by the ``Authorization`` header or by the endpoint's *idempotency_scope*: else
-        whoever guessed a key would read the answer.
-        """
-        scope = self.scope_of(authorization)
-        run = None if scope is None else self._engine.find(scope, key.strip())
-        if run is None:
-            return http.answer(404, {"error": "There is no run with this Idempotency-Key that this request may see"})
-        return http.redirect(self._location(run), run.id)
-
-    def _repeated(self, run: Run, same: Idempotency, follows: bool) -> RecordedResponse:
-        """Answer another request with the idempotency key of *run*."""
-        if run.idempotency is None or run.idempotency.digest != same.digest:
-            text = "This Idempotency-Key was used with another method, path, query or body"
-            return http.answer(422, {"error": text})
-        if run.response is not None and not follows:
-            return http.idempotent_replay(run.response, run.id)
-        return http.redirect(self._location(run), run.id)
-
-    def _location(self, run: Run) -> str:
-        redirect_url, root_path = self._adapter.async_redirect_url, run.request.root_path
-        return http.wait_location(redirect_url, root_path, run.id, self._engine.token(run.id))
+        """Answer where the run with an ``Idempotency-Key`` is, or ``404``. Called in the request that asks."""
+        return self._keyed.look_up(key, authorization)
 
     def completed(self, holder: Holder, current: Pass) -> None:
         """Note that the handler has returned its answer: the run ends when the framework has sent it."""
@@ -289,7 +208,7 @@ class Endpoint:
         if current.interrupted == DEADLINE:
             holder.answer(timed_out(run).response or http.unavailable(DEADLINE))
         elif current.claim.on_disk:
-            holder.answer(http.redirect(self._location(run), run.id))
+            holder.answer(http.redirect(wait_url(self._adapter, self._engine, run), run.id))
         else:
             holder.answer(http.unavailable(current.interrupted))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._core import http
 from ._core.limits import Limits
-from ._core.model import Failure, Headers, RecordedRequest, RecordedResponse, RunStatus
+from ._core.model import Failure, Headers, RecordedRequest, RecordedResponse, Run, RunStatus
 from ._core.retry import RetryPolicy
 from ._pass import Pass
 from .engines.base import Claim, Engine
@@ -165,6 +165,11 @@ class EndpointAdapter(Protocol):
 
     def is_answer(self, error: Exception) -> bool:
         """Whether *error* is the framework's way to answer, such as ``abort(404)``."""
+
+
+def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run) -> str:
+    """Return where the client of *run* waits for its response."""
+    return http.wait_location(adapter.async_redirect_url, run.request.root_path, run.id, engine.token(run.id))
 
 
 def middleware_outside(edge: Edge, outermost: Any) -> list[str]:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inngest_durable.engines.embedded.worker import WorkerLock
+from inngest_durable.engines.embedded.worker_lock import WorkerLock
 
 HOLDS = """
 import sys, time
-from inngest_durable.engines.embedded.worker import WorkerLock
+from inngest_durable.engines.embedded.worker_lock import WorkerLock
 WorkerLock(sys.argv[1], sys.argv[2]).acquire()
 print("held", flush=True)
 time.sleep(60)
@@ -23,7 +23,7 @@ time.sleep(60)
 
 FORKS = """
 import os, sys, time
-from inngest_durable.engines.embedded.worker import WorkerLock
+from inngest_durable.engines.embedded.worker_lock import WorkerLock
 lock = WorkerLock(sys.argv[1], sys.argv[2])
 lock.acquire()
 if os.fork() == 0:

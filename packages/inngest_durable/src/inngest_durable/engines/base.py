@@ -7,7 +7,7 @@ The endpoint code sees only `Engine` and `Claim`. The embedded engine sees only 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from .._core.effects import Along
 from .._core.events import SentEvent
 from .._core.model import Failure, Finish, Idempotency, Memo, Park, RecordedRequest, Run, RunStatus
 from .._core.run_events import RunEvent
+from .passes import PassSet
 from .records import Write
 
 T = TypeVar("T")
@@ -117,23 +118,6 @@ class Host(Protocol):
 
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of a claimed run through the application, to its finish or park."""
-
-
-class LivePass(Protocol):
-    """
-    A pass that runs in this process, as the engine sees it.
-
-    Attributes:
-        claim: What it writes with.
-    """
-
-    claim: Claim
-
-    def interrupt(self, reason: str) -> None:
-        """Leave the handler; steps in flight end and are checkpointed."""
-
-    def let_go(self, reason: str) -> None:
-        """Leave the handler without waiting for checkpoints that cannot be written at the moment."""
 
 
 class DueRun(Struct, frozen=True, gc=False):
@@ -315,51 +299,3 @@ class Engine(Protocol):
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends; `stop` waits for it."""
-
-
-class PassSet:
-    """The passes that run in this process. Not safe across threads: used on the engine's event loop."""
-
-    def __init__(self) -> None:
-        self._passes: set[LivePass] = set()
-        self._interrupted = ""
-        self._empty: list[asyncio.Future[None]] = []
-
-    def __len__(self) -> int:
-        return len(self._passes)
-
-    def add(self, live_pass: LivePass) -> None:
-        """Note that *live_pass* has begun."""
-        self._passes.add(live_pass)
-        if self._interrupted:
-            live_pass.interrupt(self._interrupted)
-
-    def discard(self, live_pass: LivePass) -> None:
-        """Note that *live_pass* has ended and has written what it had to write."""
-        self._passes.discard(live_pass)
-        if not self._passes:
-            for future in self._empty:
-                if not future.done():
-                    future.set_result(None)
-            self._empty.clear()
-
-    def interrupt(self, reason: str) -> None:
-        """Interrupt all of them, and those to come."""
-        self._interrupted = reason
-        for live_pass in list(self._passes):
-            live_pass.interrupt(reason)
-
-    def __iter__(self) -> Iterator[LivePass]:
-        return iter(list(self._passes))
-
-    def let_go(self, reason: str) -> None:
-        """Let all of them leave their handlers; later ones are not concerned."""
-        for live_pass in list(self._passes):
-            live_pass.let_go(reason)
-
-    async def empty(self) -> None:
-        """Wait until none is left."""
-        while self._passes:
-            future = asyncio.get_running_loop().create_future()
-            self._empty.append(future)
-            await future

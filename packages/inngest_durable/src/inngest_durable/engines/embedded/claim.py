@@ -14,6 +14,9 @@ from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemo, 
 from .attempts import Attempt, Starts, tell_progress
 from .ulids import new_ulid
 
+# How long a new run's row waits to be written together with the first checkpoint.
+ACCEPT_SECONDS = 0.005
+
 
 class ClaimOwner(Protocol):
     """
@@ -22,14 +25,13 @@ class ClaimOwner(Protocol):
     Attributes:
         tells: Whether run events are written.
         starts: Tells the starts of attempts.
+        unwritten: Writes the rows of new runs by and by.
     """
 
     clock: Clock
     tells: bool
     starts: Starts
-
-    def accept_later(self, claim: EmbeddedClaim) -> None:
-        """Call `EmbeddedClaim.write_row` in a few milliseconds."""
+    unwritten: UnwrittenRows
 
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
@@ -82,7 +84,7 @@ class EmbeddedClaim:
         if not self.accepted:
             self.accepted = True
             self._row = Insert(self.run)
-            self._engine.accept_later(self)
+            self._engine.unwritten.add(self)
 
     def write_row(self) -> None:
         """Write the run's row, if no checkpoint has taken it along."""
@@ -192,3 +194,22 @@ class EmbeddedClaim:
         row, self._row = self._row, None
         self._inserted = self._store.write(row, *writes, lazy=lazy)
         return self._inserted
+
+
+class UnwrittenRows:
+    """The claims of new runs whose row is to be written in a few milliseconds: a quick first step takes it along."""
+
+    def __init__(self) -> None:
+        self._claims: list[EmbeddedClaim] = []
+
+    def add(self, claim: EmbeddedClaim) -> None:
+        """Call `EmbeddedClaim.write_row` in a few milliseconds."""
+        if not self._claims:
+            asyncio.get_running_loop().call_later(ACCEPT_SECONDS, self.write)
+        self._claims.append(claim)
+
+    def write(self) -> None:
+        """Write them now."""
+        claims, self._claims = self._claims, []
+        for claim in claims:
+            claim.write_row()

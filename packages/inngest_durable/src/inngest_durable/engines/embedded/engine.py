@@ -7,44 +7,32 @@ import base64
 import hmac
 import logging
 import os
-import socket
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..._core.duration import Duration, seconds
 from ..._core.events import SentEvent
-from ..._core.model import Idempotency, Memo, Park, RecordedRequest, Run, RunStatus
+from ..._core.model import Idempotency, Memo, RecordedRequest, Run, RunStatus
 from ..._core.run_events import RunEvent
-from ..._core.run_flow import timed_out
-from ...errors import ConfigurationError, RunNotFoundError
-from ..base import Clock, DueRun, FencedError, Host, PassSet, Store, TimerHandle, Watch
-from ..records import AddEvents, AddSignal, AddWorker, CancelRun, DropWorker, Found, Write
-from ..records import ClaimRun as ClaimWrite
-from .arrivals import Arrivals
+from ...errors import ConfigurationError
+from ..base import Clock, Host, Store, TimerHandle, Watch
+from ..passes import PassSet
+from ..records import AddEvents, AddSignal, Found, Write
 from .attempts import Starts
-from .claim import EmbeddedClaim
+from .cancellation import cancel, interrupt_cancelled
+from .claim import EmbeddedClaim, UnwrittenRows
 from .clock import SystemClock
-from .endings import Endings
-from .recovery import Recovery
-from .retention import Retention
-from .scheduler import Scheduler
 from .store import SqliteStore
 from .ulids import new_ulid
-from .watches import Watches
-from .worker import WorkerLock
+from .worker import Worker, WorkerOptions
 
 logger = logging.getLogger("inngest_durable")
 
 T = TypeVar("T")
 
 DEFAULT_PATH = ".inngest/durable.db"
-# A run whose re-entry broke in the engine itself is tried again after this pause.
-BROKEN_REENTRY_SECONDS = 5.0
-# How long a new run's row waits to be written together with the first checkpoint.
-ACCEPT_SECONDS = 0.005
 
 # Stores of the parent process, in a forked child.
 _inherited: list[Store | None] = []
@@ -84,6 +72,7 @@ class EmbeddedEngine:
         self.passes = PassSet()
         self.app_id = ""
         self.tells = run_events
+        self.unwritten = UnwrittenRows()
         self._path = path
         self._given_store = store
         self._max_concurrent_passes = max_concurrent_passes
@@ -91,19 +80,11 @@ class EmbeddedEngine:
         self._grace_seconds = seconds(shutdown_grace)
         self._retention_seconds = None if retention is None else seconds(retention)
         self._store: Store | None = None
-        self._host: Host | None = None
-        self._lock: WorkerLock | None = None
-        self._scheduler: Scheduler | None = None
-        self._recovery: Recovery | None = None
-        self._retention: Retention | None = None
         self._worker_id = ""
+        self._worker: Worker | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        self._endings: Endings | None = None
-        self._watches: Watches | None = None
         self._seen_commits = 0
-        self._arrivals: Arrivals | None = None
         self._draining: asyncio.Future[None] | None = None
-        self._unwritten: list[EmbeddedClaim] = []
 
     @property
     def path(self) -> Path:
@@ -122,9 +103,13 @@ class EmbeddedEngine:
             raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
         return self._store
 
+    def _started(self) -> Worker:
+        if self._worker is None:
+            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
+        return self._worker
+
     async def start(self, host: Host) -> None:
         """Open the store, take over the runs of dead workers, start the timers. Raises `StoreError`."""
-        self._host = host
         self.passes = PassSet()
         self._draining = None
         if self._store is None:
@@ -133,25 +118,10 @@ class EmbeddedEngine:
             self._store = opening
         store = self._store
         self._worker_id = new_ulid()
-        if isinstance(store, SqliteStore):
-            self._lock = WorkerLock(store.path, self._worker_id)
-            self._lock.acquire()
-        await store.write(AddWorker(self._worker_id, os.getpid(), socket.gethostname(), self.clock.now()))
-        self._endings = Endings(store)
-        self._watches = Watches(store)
         self.starts = Starts(self._claims, self.clock.now)
-        self._arrivals = Arrivals(store)
-        self._scheduler = Scheduler(store, self.app_id, self.clock, self._reenter, self._max_concurrent_passes)
-        self._recovery = Recovery(
-            store, self.clock, self._worker_id, self._lock, self._max_recoveries, self._each_second
-        )
-        await self._recovery.look()
-        # A loop that is closed without `stop` cancels its tasks: nothing may be entered in what is left of it.
-        self._recovery.start().add_done_callback(partial(_stop, self._scheduler))
-        if self._retention_seconds is not None:
-            self._retention = Retention(store, self.clock, self._retention_seconds)
-            self._retention.start()
-        self._scheduler.look()
+        options = WorkerOptions(self.app_id, self._max_concurrent_passes, self._max_recoveries, self._retention_seconds)
+        self._worker = Worker(self._worker_id, options, self, store, host, self._each_second)
+        await self._worker.start()
 
     async def drain(self) -> None:
         """
@@ -164,23 +134,14 @@ class EmbeddedEngine:
         await asyncio.shield(self._draining)
 
     async def _drain(self) -> None:
-        if self._scheduler is None or self._recovery is None:
+        if self._worker is None:
             return
-        self._scheduler.stop()
-        await self._recovery.stop()
-        if self._retention is not None:
-            await self._retention.stop()
-        if self._endings is not None:
-            self._endings.close()
-        if self._watches is not None:
-            self._watches.close()
-        if self._arrivals is not None:
-            self._arrivals.stop()
+        await self._worker.stop()
         self.passes.interrupt("the process stops")
         try:
             async with asyncio.timeout(self._grace_seconds):
                 await self.passes.empty()
-                await self._scheduler.ended()
+                await self._worker.ended()
                 if self._background:
                     await asyncio.wait(self._background)
         except TimeoutError:
@@ -197,15 +158,13 @@ class EmbeddedEngine:
         if self._store is None:
             return
         await self.drain()
-        self._write_rows()
-        if not self.passes:
-            # Not awaited: on a full disk the close gives it up, and the next worker finds this one dead.
-            self._store.write(DropWorker(self._worker_id))
+        self.unwritten.write()
+        if self._worker is not None and not self.passes:
+            self._worker.drop()
         await self._store.close()
         self._store = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._worker is not None:
+            self._worker.release()
 
     def abandon(self, forked: bool) -> None:
         """Forget what runs on an event loop that is gone; the next `start` goes on from the store."""
@@ -213,14 +172,12 @@ class EmbeddedEngine:
             # SQLite forbids to use or to close a connection in a child: the object must not even be collected.
             _inherited.append(self._store)
             self._store = None
-        elif self._lock is not None:
+        elif self._worker is not None:
             # Its passes died with their loop: like those of a dead worker, their runs are recovered.
-            self._lock.release()
-        self._retention = None
-        self._lock = self._scheduler = self._recovery = self._endings = self._arrivals = self._draining = None
-        self._watches = None
+            self._worker.release()
+        self._worker = self._draining = None
         self._background = set()
-        self._unwritten = []
+        self.unwritten = UnwrittenRows()
 
     def begin(
         self,
@@ -246,56 +203,21 @@ class EmbeddedEngine:
     def send_events(self, events: Sequence[SentEvent]) -> Awaitable[None]:
         """Record events, and wake the runs that wait for them; resolves when that is durable."""
         found = Found()
-        return self._tell_after(AddEvents(self.app_id, tuple(events), self.clock.now(), found), found)
+        return self.tell_after(AddEvents(self.app_id, tuple(events), self.clock.now(), found), found)
 
     async def send_signal(self, name: str, result: bytes) -> bool:
         """Complete the step that waits for a signal with *result*; return whether one does."""
         found = Found()
-        await self._tell_after(AddSignal(self.app_id, name, result, self.clock.now(), found), found)
+        await self.tell_after(AddSignal(self.app_id, name, result, self.clock.now(), found), found)
         return bool(found.resumed)
-
-    def _tell_after(self, write: Write, found: Found) -> asyncio.Future[None]:
-        # By a callback: whoever sent it may be gone by then.
-        done = self.store.write(write)
-        done.add_done_callback(lambda _: self.tell_found(found))
-        return done
 
     def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None."""
         return self.store.find(scope, key)
 
     async def cancel(self, run_id: str) -> bool:
-        """
-        Cancel a run; False if it has ended.
-
-        A run that sleeps or waits ends at once; of one that executes, the pass ends at its next step. What a step in
-        flight does is not recorded any more.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        status = self.store.status(run_id)
-        if status is None:
-            raise RunNotFoundError(f"there is no run {run_id}, or it was deleted after its end")
-        if status.is_final:
-            return False
-        try:
-            found = Found()
-            await self._tell_after(CancelRun(run_id, self.clock.now(), found), found)
-        except FencedError:
-            # It ended at the same moment.
-            return False
-        self._interrupt_cancelled([run_id])
-        self.tell_ended(run_id)
-        # Nothing can invoke another one any more.
-        for child_id in self.store.children(run_id):
-            await self.cancel(child_id)
-        return True
-
-    def _interrupt_cancelled(self, run_ids: Collection[str]) -> None:
-        for live_pass in self.passes:
-            if live_pass.claim.run.id in run_ids:
-                live_pass.interrupt("the run was cancelled")
+        """Cancel a run; False if it has ended. Raises `RunNotFoundError`."""
+        return await cancel(self, run_id)
 
     def status(self, run_id: str) -> RunStatus | None:
         """Return a run's status; None if it is unknown."""
@@ -308,13 +230,11 @@ class EmbeddedEngine:
     @property
     def followers(self) -> int:
         """How many follow runs at the moment."""
-        return 0 if self._watches is None else len(self._watches)
+        return 0 if self._worker is None else len(self._worker.watches)
 
     def watch(self, run_id: str) -> AbstractContextManager[Watch]:
         """Follow a run for the time of a block."""
-        if self._watches is None:
-            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
-        return self._watches.watch(run_id)
+        return self._started().watches.watch(run_id)
 
     def _claims(self) -> list[EmbeddedClaim]:
         return [live_pass.claim for live_pass in self.passes if isinstance(live_pass.claim, EmbeddedClaim)]
@@ -330,9 +250,7 @@ class EmbeddedEngine:
 
     async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
         """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""
-        if self._endings is None:
-            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
-        return await self._endings.wait(run_id, timeout_seconds)
+        return await self._started().endings.wait(run_id, timeout_seconds)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends; `stop` waits for it."""
@@ -346,75 +264,41 @@ class EmbeddedEngine:
         if not task.cancelled() and (error := task.exception()) is not None and self._draining is None:
             logger.error("background work of the engine failed: please report this bug", exc_info=error)
 
-    async def _reenter(self, due: DueRun) -> None:
-        store, host = self.store, self._host
-        try:
-            memoized = store.memoized(due.run_id) if self.tells else ()
-            await store.write(ClaimWrite(due.run_id, due.epoch, self._worker_id, self.clock.now(), memoized))
-        except FencedError:
-            return
-        run = store.run(due.run_id)
-        if run is None or host is None:
-            return
-        claim = EmbeddedClaim(self, store, run, store.memos(run.id), accepted=True)
-        if run.deadline is not None and run.deadline <= self.clock.now():
-            await claim.finish(timed_out(run))
-            return
-        try:
-            await host.reenter(claim)
-        except Exception:
-            logger.exception("the re-entry of a run broke: please report this bug [run=%s]", run.id)
-            park = Park(self.clock.now() + BROKEN_REENTRY_SECONDS, run.attempt, run.quiet_seconds)
-            await claim.park(park, "the re-entry broke")
-
     def _each_second(self) -> None:
-        if self._arrivals is not None:
-            self._arrivals.look()
-        if self._scheduler is not None:
-            self._scheduler.look()
+        if self._worker is not None:
+            self._worker.arrivals.look()
+            self._worker.look()
         if (commits := self.store.foreign_commits()) != self._seen_commits:
             self._seen_commits = commits
-            ids = {live_pass.claim.run.id for live_pass in self.passes}
-            cancelled = [run_id for run_id in ids if self.store.status(run_id) is RunStatus.CANCELLED]
-            self._interrupt_cancelled(cancelled)
+            interrupt_cancelled(self.passes, self.store)
         if self.failing is not None:
             # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
             self.passes.let_go("the database cannot be written")
 
-    def accept_later(self, claim: EmbeddedClaim) -> None:
-        """Write the row of a new run in a few milliseconds: a quick first step takes it along before."""
-        if not self._unwritten:
-            asyncio.get_running_loop().call_later(ACCEPT_SECONDS, self._write_rows)
-        self._unwritten.append(claim)
-
-    def _write_rows(self) -> None:
-        claims, self._unwritten = self._unwritten, []
-        for claim in claims:
-            claim.write_row()
-
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
-        if self._scheduler is not None:
-            self._scheduler.note(wake_at)
+        if self._worker is not None:
+            self._worker.note(wake_at)
 
     def tell_ended(self, run_id: str) -> None:
         """Take notice that a run has ended."""
-        if self._endings is not None:
-            self._endings.tell(run_id)
+        if self._worker is not None:
+            self._worker.endings.tell(run_id)
 
     def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
         """Call *tell* with the final memo of a step when it was completed by what it waits for."""
-        if self._arrivals is None:
-            raise ConfigurationError("the engine has not been started: call inngest.init_app(app)")
-        return self._arrivals.listen(run_id, key, tell)
+        return self._started().arrivals.listen(run_id, key, tell)
+
+    def tell_after(self, write: Write, found: Found) -> asyncio.Future[None]:
+        """Write, then take notice of what was found; resolves when the write is durable."""
+        # By a callback: whoever sent it may be gone by then.
+        done = self.store.write(write)
+        done.add_done_callback(lambda _: self.tell_found(found))
+        return done
 
     def tell_found(self, found: Found) -> None:
         """Take notice of the steps that a write has completed in other runs, or that a run is due."""
-        if self._arrivals is not None:
-            self._arrivals.tell(found.resumed)
-        if found.due and self._scheduler is not None:
-            self._scheduler.look()
-
-
-def _stop(scheduler: Scheduler, _ended: asyncio.Task[None]) -> None:
-    scheduler.stop()
+        if self._worker is not None:
+            self._worker.arrivals.tell(found.resumed)
+            if found.due:
+                self._worker.look()

@@ -14,7 +14,7 @@ from ..._core.run_flow import SUSPECT_DEATHS, killed_its_workers
 from ...errors import StoreError
 from ..base import Clock, DueRun, FencedError, Store
 from ..records import DropWorker, FinishRun, RecoverRun
-from .worker import WorkerLock
+from .worker_lock import WorkerLock
 
 logger = logging.getLogger("inngest_durable")
 

@@ -1,98 +1,160 @@
-"""
-Who is alive: each worker holds a kernel lock on a file, which the kernel drops when the process dies, however it dies.
-
-So a death is seen at once and never guessed from silence. It is `flock`, not `lockf`: the latter is lost when any
-descriptor of the file is closed in the process. Must not know about runs; the engine asks it before it takes one over.
-"""
+"""This process as a worker of the database: it enters the runs that are due, and looks after those of the dead."""
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
+import logging
 import os
-from pathlib import Path
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+
+from ..._core.model import Park
+from ..._core.run_flow import timed_out
+from ..base import DueRun, FencedError, Host, Store
+from ..records import AddWorker, DropWorker
+from ..records import ClaimRun as ClaimWrite
+from .arrivals import Arrivals
+from .claim import ClaimOwner, EmbeddedClaim
+from .endings import Endings
+from .recovery import Recovery
+from .retention import Retention
+from .scheduler import Scheduler
+from .store import SqliteStore
+from .watches import Watches
+from .worker_lock import WorkerLock
+
+logger = logging.getLogger("inngest_durable")
+
+# A run whose re-entry broke in the engine itself is tried again after this pause.
+BROKEN_REENTRY_SECONDS = 5.0
 
 
-class WorkerLock:
+class WorkerOptions(Struct, frozen=True):
     """
-    The lock files of one database, and this worker's place among them.
+    Settings of a worker.
+
+    Attributes:
+        app_id: Whose runs to enter.
+        max_concurrent_passes: Re-entries at a time.
+        max_recoveries: Deaths of a worker with one run as its only suspect, before that run is failed.
+        retention_seconds: How long a run is kept after its end; None for ever.
+    """
+
+    app_id: str
+    max_concurrent_passes: int
+    max_recoveries: int
+    retention_seconds: float | None
+
+
+class Worker:
+    """
+    One process that runs an engine: recorded in the store, and alive as long as its lock is held.
 
     Args:
-        database: The database file; the locks are in the folder ``<database>.workers`` beside it.
         worker_id: ULID of this worker, never used before.
+        options: Its settings.
+        engine: Gives the time, and takes notice of what the passes write.
+        store: Where the runs are.
+        host: Runs the passes.
+        each_second: Called after each look for dead workers: runs may have become due here, or in another worker.
+
+    Attributes:
+        endings: Who waits here for runs to end.
+        watches: Who follows runs here.
+        arrivals: The steps of passes here that wait for something other than time.
     """
 
-    def __init__(self, database: str | os.PathLike[str], worker_id: str) -> None:
-        self.worker_id = worker_id
-        self._folder = Path(f"{os.fspath(database)}.workers")
-        self._descriptor: int | None = None
+    def __init__(
+        self,
+        worker_id: str,
+        options: WorkerOptions,
+        engine: ClaimOwner,
+        store: Store,
+        host: Host,
+        each_second: Callable[[], None],
+    ) -> None:
+        self.endings = Endings(store)
+        self.watches = Watches(store)
+        self.arrivals = Arrivals(store)
+        self._id = worker_id
+        self._engine = engine
+        self._store = store
+        self._host = host
+        self._lock = WorkerLock(store.path, worker_id) if isinstance(store, SqliteStore) else None
+        clock = engine.clock
+        self._scheduler = Scheduler(store, options.app_id, clock, self._reenter, options.max_concurrent_passes)
+        self._recovery = Recovery(store, clock, worker_id, self._lock, options.max_recoveries, each_second)
+        keep_seconds = options.retention_seconds
+        self._retention = None if keep_seconds is None else Retention(store, clock, keep_seconds)
 
-    def acquire(self) -> None:
-        """Take this worker's lock. Do it before the worker is recorded: a worker without a lock counts as dead."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._path(self.worker_id)
-        # The file gets its name only when it is locked. So nobody ever sees it free while its owner lives, and no
-        # probe can be in the owner's way.
-        unnamed = path.with_suffix(".new")
-        descriptor = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            unnamed.rename(path)
-        except BaseException:
-            os.close(descriptor)
-            unnamed.unlink(missing_ok=True)
-            raise
-        self._descriptor = descriptor
-        _held.add(self)
+    async def start(self) -> None:
+        """Record this worker, take over the runs of dead ones, start the timers. Raises `StoreError`."""
+        if self._lock is not None:
+            self._lock.acquire()
+        await self._store.write(AddWorker(self._id, os.getpid(), socket.gethostname(), self._engine.clock.now()))
+        await self._recovery.look()
+        # A loop that is closed without `stop` cancels its tasks: nothing may be entered in what is left of it.
+        self._recovery.start().add_done_callback(partial(_stop, self._scheduler))
+        if self._retention is not None:
+            self._retention.start()
+        self._scheduler.look()
+
+    async def stop(self) -> None:
+        """Enter no further run, stop the timers, and let go who waits; re-entries under way go on."""
+        self._scheduler.stop()
+        await self._recovery.stop()
+        if self._retention is not None:
+            await self._retention.stop()
+        self.endings.close()
+        self.watches.close()
+        self.arrivals.stop()
+
+    async def ended(self) -> None:
+        """Wait for the re-entries under way."""
+        await self._scheduler.ended()
+
+    def drop(self) -> None:
+        """Remove the record of this worker, which has left no pass."""
+        # Not awaited: on a full disk the close gives it up, and the next worker finds this one dead.
+        self._store.write(DropWorker(self._id))
 
     def release(self) -> None:
-        """Give the lock up and remove its file. The worker has stopped; its ID is not used again."""
-        if self._descriptor is None:
+        """Give the lock up: from now on this worker counts as dead. Harmless twice."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def look(self) -> None:
+        """Look for due runs in the next turn of the loop."""
+        self._scheduler.look()
+
+    def note(self, wake_at: float) -> None:
+        """Take notice of a run that is due at *wake_at*, in seconds since the epoch."""
+        self._scheduler.note(wake_at)
+
+    async def _reenter(self, due: DueRun) -> None:
+        store, clock = self._store, self._engine.clock
+        try:
+            memoized = store.memoized(due.run_id) if self._engine.tells else ()
+            await store.write(ClaimWrite(due.run_id, due.epoch, self._id, clock.now(), memoized))
+        except FencedError:
             return
-        self._path(self.worker_id).unlink(missing_ok=True)
-        # A forked child that was not told of it may share the descriptor: closing it would not be enough.
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._close()
-
-    def is_dead(self, worker_id: str) -> bool:
-        """Whether the process of a recorded worker has ended."""
+        run = store.run(due.run_id)
+        if run is None:
+            return
+        claim = EmbeddedClaim(self._engine, store, run, store.memos(run.id), accepted=True)
+        if run.deadline is not None and run.deadline <= clock.now():
+            await claim.finish(timed_out(run))
+            return
         try:
-            # A descriptor of its own: this may be the worker itself.
-            descriptor = os.open(self._path(worker_id), os.O_RDONLY)
-        except FileNotFoundError:
-            return True
-        try:
-            # A shared lock is refused only where its owner holds it: two workers that probe a dead one at the same
-            # time both see that it is dead.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        else:
-            return True
-        finally:
-            os.close(descriptor)
-
-    def forget(self, worker_id: str) -> None:
-        """Remove the file of a dead worker; that of a living one stays."""
-        if self.is_dead(worker_id):
-            self._path(worker_id).unlink(missing_ok=True)
-
-    def _path(self, worker_id: str) -> Path:
-        return self._folder / f"{worker_id}.lock"
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        _held.discard(self)
+            await self._host.reenter(claim)
+        except Exception:
+            logger.exception("the re-entry of a run broke: please report this bug [run=%s]", run.id)
+            park = Park(clock.now() + BROKEN_REENTRY_SECONDS, run.attempt, run.quiet_seconds)
+            await claim.park(park, "the re-entry broke")
 
 
-_held: set[WorkerLock] = set()
-
-
-def _let_go_in_child() -> None:
-    """Close the locks of the parent: they would outlive it, and it would look alive."""
-    for lock in list(_held):
-        lock._close()
-
-
-os.register_at_fork(after_in_child=_let_go_in_child)
+def _stop(scheduler: Scheduler, _ended: asyncio.Task[None]) -> None:
+    scheduler.stop()

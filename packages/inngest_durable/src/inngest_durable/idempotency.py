@@ -1,0 +1,112 @@
+"""Requests with an ``Idempotency-Key``: the first one begins a run, and a repeated one is answered with that run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from ._core import http
+from ._core.idempotency import identity_of, scope_of
+from ._core.model import Idempotency, Park, RecordedRequest, RecordedResponse, Run
+from ._pass import CLIENT_GONE
+from .engines.base import Claim, Engine, FencedError
+from .exchange import EndpointAdapter, Holder, wait_url
+
+if TYPE_CHECKING:
+    from .endpoint import EndpointOptions
+
+FOLLOWED = "its client follows the events"
+
+
+class KeyedRequests:
+    """
+    The requests to one endpoint that have an ``Idempotency-Key``.
+
+    Args:
+        options: The endpoint's settings.
+        engine: Records the runs.
+        adapter: The framework's adapter.
+    """
+
+    def __init__(self, options: EndpointOptions, engine: Engine, adapter: EndpointAdapter) -> None:
+        self._options = options
+        self._engine = engine
+        self._adapter = adapter
+
+    async def accept(self, holder: Holder, request: RecordedRequest, key: str) -> Claim | None:
+        """Begin a run for the first request with this key; None when the request is answered without a pass."""
+        own_scope = self._options.idempotency_scope
+        same = identity_of(self._keys(), key, request, own_scope() if own_scope else None)
+        if same is None:
+            holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
+            return None
+        follows = http.wants_events(request.header(b"accept"))
+        existing = self._engine.find(same.scope, same.key)
+        if existing is None:
+            claim = self._engine.begin(self._options.id, request, self._options.timeout_seconds, same)
+            # On disk before the handler's code runs: of two requests at the same time, one is the first.
+            if await self._accepted(claim):
+                if not follows:
+                    return claim
+                # Who asks for the events does not wait for the handler: its first pass is started by the engine.
+                await claim.park(Park(self._engine.clock.now(), claim.run.attempt), FOLLOWED)
+                holder.answer(self._redirect(claim.run))
+                return None
+            existing = self._engine.find(same.scope, same.key)
+        if existing is not None:
+            holder.answer(self._repeated(existing, same, follows))
+        return None
+
+    def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
+        """
+        Answer where the run with a key is, or ``404``. Called in the request that asks.
+
+        Whose key it is has to be said, by the ``Authorization`` header or by the endpoint's *idempotency_scope*: else
+        whoever guessed a key would read the answer.
+        """
+        scope = self._scope_of(authorization)
+        run = None if scope is None else self._engine.find(scope, key.strip())
+        if run is None:
+            return http.answer(404, {"error": "There is no run with this Idempotency-Key that this request may see"})
+        return self._redirect(run)
+
+    def _scope_of(self, authorization: str | None) -> str | None:
+        """Return the idempotency scope of the calling request; None where nothing says whose its keys are."""
+        own_scope = self._options.idempotency_scope
+        if own_scope is None and not authorization:
+            return None
+        return scope_of(self._keys(), authorization, own_scope() if own_scope else None)
+
+    def _keys(self) -> str:
+        return f"{self._engine.app_id} {self._options.id}"
+
+    async def _accepted(self, claim: Claim) -> bool:
+        """Write the run's row; return whether its idempotency key was free."""
+        accepting = asyncio.ensure_future(claim.accept())
+        try:
+            await asyncio.shield(accepting)
+        except FencedError:
+            return False
+        except asyncio.CancelledError:
+            # The client went away meanwhile: a run that is accepted goes on.
+            self._engine.spawn(self._go_on(accepting, claim))
+            raise
+        return True
+
+    async def _go_on(self, accepting: asyncio.Future[None], claim: Claim) -> None:
+        with contextlib.suppress(FencedError):
+            await accepting
+            await claim.park(Park(self._engine.clock.now(), claim.run.attempt), CLIENT_GONE)
+
+    def _repeated(self, run: Run, same: Idempotency, follows: bool) -> RecordedResponse:
+        """Answer another request with the idempotency key of *run*."""
+        if run.idempotency is None or run.idempotency.digest != same.digest:
+            text = "This Idempotency-Key was used with another method, path, query or body"
+            return http.answer(422, {"error": text})
+        if run.response is not None and not follows:
+            return http.idempotent_replay(run.response, run.id)
+        return self._redirect(run)
+
+    def _redirect(self, run: Run) -> RecordedResponse:
+        return http.redirect(wait_url(self._adapter, self._engine, run), run.id)
