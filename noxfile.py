@@ -74,4 +74,6 @@ def bench(session: nox.Session) -> None:
     """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
     session.install("-q", *group("bench"), SDK)
     session.create_tmp()
-    session.run("python", "-m", "bench", *session.posargs)
+    # "life" measures restarts, sleeping runs and two workers instead.
+    module = "bench.life" if session.posargs == ["life"] else "bench"
+    session.run("python", "-m", module, *([] if module == "bench.life" else session.posargs))

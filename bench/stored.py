@@ -48,7 +48,8 @@ def copy_statements(db: sqlite3.Connection) -> list[str]:
     """Return what copies a run and all that belongs to it; each takes the new and the old ID of the run."""
     statements = []
     for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name != 'runs', name"):
-        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        # A number that SQLite gives is given anew.
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[2] != "INTEGER" or not row[5]]
         key = "id" if table == "runs" else "run_id"
         if key in columns:
             columns.remove(key)

@@ -95,6 +95,11 @@ class Process:
         return self.log.read_text(errors="replace")[-OUTPUT_SHOWN:]
 
     @property
+    def pid(self) -> int:
+        """ID of the process that was started."""
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process that was started has not ended yet."""
         if self._popen.returncode is not None:
