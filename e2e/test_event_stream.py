@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page
 
 from e2e.trip_booker import TripBooker
 
 # Starts a booking, follows it to its result, and on until the browser stops to ask for more.
 FOLLOW = """
-async ({url, key, kinds}) => {
+async ({url, key, kinds, kill}) => {
     const answer = await fetch(url, {headers: {'Accept': 'text/event-stream', 'Idempotency-Key': key}});
     await answer.body.cancel();
     const heard = [];
@@ -22,6 +23,11 @@ async ({url, key, kinds}) => {
         source.onerror = () => {
             if (source.readyState === EventSource.CLOSED) resolve({opened, heard});
         };
+        if (kill) {
+            // The stream is open by now, and the run not over.
+            const killed = () => fetch('/api/server/kill', {method: 'POST'}).catch(() => {});
+            source.addEventListener('step.completed', killed, {once: true});
+        }
         for (const kind of kinds) {
             source.addEventListener(kind, (event) => heard.push([event.lastEventId, kind, JSON.parse(event.data)]));
         }
@@ -55,11 +61,12 @@ def test_readme_shows_how_to_follow_a_run(page: Page, trip_booker: TripBooker) -
     assert trip_booker.outcomes("BK-js", "payments", "charge") == ["charged"]
 
 
+@pytest.mark.parametrize("trip_booker", [0.5], indirect=True)
 def test_event_source_goes_on_after_a_kill(page: Page, trip_booker: TripBooker) -> None:
     """It connects again by itself, with the last ID that it has seen; after the result it stops by itself, too."""
     page.goto("/")
-    booking = {"url": "/api/booking?bookingId=BK-e2e&crash=process-payment", "key": "BK-e2e", "kinds": KINDS}
-    live = page.evaluate(FOLLOW, booking)
+    booking = {"url": "/api/booking?bookingId=BK-e2e", "key": "BK-e2e", "kinds": KINDS}
+    live = page.evaluate(FOLLOW, {**booking, "kill": True})
     late = page.evaluate(FOLLOW, booking)
     kinds = [kind for _, kind, _ in live["heard"]]
 
@@ -71,4 +78,4 @@ def test_event_source_goes_on_after_a_kill(page: Page, trip_booker: TripBooker) 
     assert live["heard"][-1][2]["body"]["success"] is True
     completed = [data["step"] for _, kind, data in live["heard"] if kind == "step.completed"]
     assert completed == ["search-availability", "reserve-flight", "process-payment", "confirm-booking"]
-    assert trip_booker.outcomes("BK-e2e", "payments", "charge") == ["charged", "replayed"]
+    assert trip_booker.outcomes("BK-e2e", "payments", "charge").count("charged") == 1
