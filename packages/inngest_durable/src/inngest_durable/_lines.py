@@ -61,6 +61,10 @@ class SharedJournal(Journal):
         with self._lock:
             return super().identify(step_id, branch, make_fingerprint)
 
+    def settle(self, branch: Branch) -> str:
+        with self._lock:
+            return super().settle(branch)
+
     def record(self, memo: Memo) -> None:
         with self._lock:
             super().record(memo)

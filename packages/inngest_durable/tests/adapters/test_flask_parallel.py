@@ -161,6 +161,35 @@ def test_groups_may_be_nested(threads: StartThreads) -> None:
     ]
 
 
+@pytest.mark.parametrize("then", ["step", "group"])
+def test_what_follows_a_nested_group_does_not_mix_up(threads: StartThreads, then: str) -> None:
+    """The left branch comes later to its next step in the first pass, and first to it in the others."""
+
+    def make(outside: Outside) -> Handler:
+        bob_has_paid = threading.Event()
+
+        def quote(name: str) -> None:
+            if name == "alice":
+                assert bob_has_paid.wait(10)
+
+        def pay(name: str) -> str:
+            if name == "bob":
+                bob_has_paid.set()
+            return name
+
+        def book(name: str) -> list[str]:
+            group.parallel([lambda: step.run("quote", lambda: quote(name))])
+            # A function without arguments looks the same in every branch.
+            paying = partial(step.run, "pay", lambda: pay(name))
+            [paid] = group.parallel([paying]) if then == "group" else [paying()]
+            group.parallel([lambda: step.sleep("rest", "1ms")])
+            return [name, paid]
+
+        return lambda: group.parallel([partial(book, "alice"), partial(book, "bob")])
+
+    assert threads(make).answer().get_json() == [["alice", "alice"], ["bob", "bob"]]
+
+
 def test_nested_groups_larger_than_the_limit_end(threads: StartThreads) -> None:
     """Where no thread is free, the caller's thread does the work: nothing waits for ever, and no more run at once."""
 

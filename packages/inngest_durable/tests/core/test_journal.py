@@ -203,3 +203,17 @@ def test_unvisited_names_memos_that_no_step_took() -> None:
     keys(journal, Branch(), "search", "pay", "mail")
 
     assert journal.unvisited() == ["reserve"]
+
+
+def test_branch_takes_the_prefix_of_the_first_within_it() -> None:
+    """Whichever of two branches comes first to its own step, what is inside tells them apart."""
+    journal = Journal("run", (), lambda: 0.0, lambda: 0.0)
+    root = Branch()
+    alice, bob = Branch(root), Branch(root)
+    inner = [Branch(alice), Branch(alice), Branch(bob)]
+    assert [journal.identify("quote", branch, lambda: "q").key for branch in inner] == ["quote", "quote:1", "quote:2"]
+
+    assert journal.identify("pay", bob, lambda: "p").key == "quote:2/pay"
+    assert journal.identify("pay", alice, lambda: "p").key == "quote/pay"
+    assert journal.settle(alice) == "quote"
+    assert journal.settle(root) == ""

@@ -26,12 +26,15 @@ class Branch:
     Attributes:
         parent: The branch whose task started this one.
         inherited: Prefix that was in force where the task was started.
-        prefix: Key of this branch's first step, once it took one.
+        prefix: Key of this branch's first step, once it took one. If branches of its own took keys before it did, the
+            smallest of theirs: which of two such branches comes first to its own step is chance, what is inside is not.
+        below: Smallest first key of its own branches, while it has no prefix.
     """
 
     parent: Branch | None = None
     inherited: str = ""
     prefix: str = ""
+    below: str = ""
 
     def ancestry(self) -> Iterator[Branch]:
         """Yield this branch, then its parent, and so on up to the handler's own."""
@@ -39,6 +42,19 @@ class Branch:
         while branch is not None:
             yield branch
             branch = branch.parent
+
+    def begin(self, key: str) -> None:
+        """Take *key* as the key of the first step, and tell those above that have none."""
+        self.prefix = key
+        above = self.parent
+        while above is not None and above.parent is not None and not above.prefix:
+            above.below = min(above.below or key, key)
+            above = above.parent
+
+    def settle(self) -> None:
+        """Take a prefix from within, if this branch has no first step and branches of its own have."""
+        if not self.prefix and self.below:
+            self.begin(self.below)
 
 
 class StepIdentity(Struct, frozen=True, gc=False):
@@ -109,14 +125,22 @@ class Journal:
         if branch.parent is None:
             key = self._next_free(step_id)
             fingerprint = "" if key == step_id else make_fingerprint()
-        elif branch.prefix:
+            return StepIdentity(self.run_id, key, step_id, fingerprint)
+        branch.settle()
+        if branch.prefix:
             key = self._next_free(f"{branch.prefix}/{step_id}")
             fingerprint = make_fingerprint()
         else:
             fingerprint = make_fingerprint()
             base = f"{branch.inherited}/{step_id}" if branch.inherited else step_id
-            key = branch.prefix = self._first_key(base, fingerprint)
+            key = self._first_key(base, fingerprint)
+            branch.begin(key)
         return StepIdentity(self.run_id, key, step_id, fingerprint)
+
+    def settle(self, branch: Branch) -> str:
+        """Return the prefix of the branches that *branch* starts from here on."""
+        branch.settle()
+        return branch.prefix
 
     def _next_free(self, base: str) -> str:
         if base not in self._used and base not in self._given:

@@ -62,7 +62,7 @@ class _Group(Generic[T]):
     def __init__(self, current: ThreadPass, scope: _context.Scope, branches: list[Callable[[], T]]) -> None:
         self._pass = current
         self._parent = current.branch_of(scope)
-        self._prefix = scope.prefix
+        self._prefix = current.journal.settle(self._parent)
         self._branches = branches
         self._lines: list[Line] = []
         self._lines += [Line(self._parent, self._prefix, self._lines, left) for left in range(len(branches))]
