@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import inspect
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -127,3 +128,5 @@ def _slots() -> asyncio.Semaphore:
 # Threads of attempts that timed out and have not returned, by run and step: a later pass waits for them, too.
 _late: dict[tuple[str, str], concurrent.futures.Future[None]] = {}
 _slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+# In a forked child none of them is left.
+os.register_at_fork(after_in_child=_late.clear)

@@ -87,8 +87,9 @@ class Life:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop that the engine runs on, or None."""
-        return self._loop
+        """The event loop that the engine runs on, or None; a forked child has none of its parent's."""
+        loop = self._loop
+        return None if loop is None or loop.is_closed() or self._pid != os.getpid() else loop
 
     def is_started(self) -> bool:
         """Whether the engine runs on this event loop."""

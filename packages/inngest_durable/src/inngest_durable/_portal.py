@@ -9,6 +9,7 @@ was measured to take five times as long, since it starts a task and takes severa
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+logger = logging.getLogger("inngest_durable")
 
 
 class Portal:
@@ -37,7 +40,7 @@ class Portal:
             with self._starting:
                 if self._loop is None:
                     loop = asyncio.new_event_loop()
-                    threading.Thread(target=loop.run_forever, name="inngest engine", daemon=True).start()
+                    threading.Thread(target=_run, args=(loop,), name="inngest engine", daemon=True).start()
                     self._loop = loop
         return self._loop
 
@@ -59,6 +62,18 @@ class Portal:
             self._inherited.append(self._loop)
         self._loop = None
         self._starting = threading.Lock()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Life of the engine's thread."""
+    while True:
+        try:
+            loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            # asyncio lets it out of the loop too, after the task: every other request would wait for ever.
+            logger.exception("something on the engine's event loop tried to end the process; the engine goes on")
+        else:
+            return
 
 
 def call_on(loop: asyncio.AbstractEventLoop, start: Callable[[], Awaitable[T]]) -> T:

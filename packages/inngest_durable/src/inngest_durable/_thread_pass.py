@@ -31,6 +31,7 @@ from ._drive import drive
 from ._lines import Line, SharedJournal
 from ._pass import DEADLINE, FENCED, PARKED, Background, Pass, PassKind
 from ._portal import begin, call_on
+from ._threads import as_exception
 from .engines.base import Claim, FencedError
 from .errors import RunInterrupt, StepUsageError
 
@@ -156,26 +157,20 @@ class ThreadPass(Pass):
         plain = partial(_plain_result, step, fn)
         if timeout_seconds is None:
             return partial(plain, *args, **kwargs)
-        return partial(call_on, self._loop, step_call(step, plain, args, kwargs, timeout_seconds))
+        return partial(call_on, self._loop, step_call(step, partial(_contained, plain), args, kwargs, timeout_seconds))
 
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
         """Drive one step in this thread; return its result, or raise its error or `RunInterrupt`."""
-        if self.interrupted or self.over or branch in self._cut:
+        # Counted with the check: a handler that returns meanwhile, in another thread, waits for the step.
+        with self._lock:
+            is_refused = bool(self.interrupted) or self.over or branch in self._cut
+            self._executing += not is_refused
+        if is_refused:
             flow.close()
             self._raise_interrupt()
         try:
-            effect = next(flow)
-        except StopIteration as memoized:
-            return memoized.value
-        self._begun()
-        token = _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
-        try:
-            return drive(flow, effect, partial(self._perform, step.key, branch, call))
-        except FencedError:
-            self.interrupt(FENCED)
-            raise RunInterrupt(FENCED) from None
+            return self._drive(step, branch, flow, call)
         finally:
-            _context.scope.reset(token)
             self._ended()
 
     def branch_of(self, scope: _context.Scope) -> Branch:
@@ -193,6 +188,20 @@ class ThreadPass(Pass):
     def is_cut(self, branch: Branch) -> bool:
         """Whether *branch* cannot go on in this pass."""
         return branch in self._cut
+
+    def _drive(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
+        try:
+            effect = next(flow)
+        except StopIteration as memoized:
+            return memoized.value
+        token = _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
+        try:
+            return drive(flow, effect, partial(self._perform, step.key, branch, call))
+        except FencedError:
+            self.interrupt(FENCED)
+            raise RunInterrupt(FENCED) from None
+        finally:
+            _context.scope.reset(token)
 
     def _perform(self, key: str, branch: Branch, call: Callable[[], Any], effect: Effect) -> Any:
         match effect:
@@ -253,6 +262,16 @@ class ThreadPass(Pass):
 
     def _current_task(self) -> object:
         return threading.current_thread()
+
+
+def _contained(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call *call* in a thread of the engine's, whose loop a SystemExit would end."""
+    try:
+        return call(*args, **kwargs)
+    except RunInterrupt:
+        raise
+    except BaseException as error:
+        raise as_exception(error, "the step function")  # noqa: B904  # most often it is the same
 
 
 def _plain_result(step: StepIdentity, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -33,6 +33,29 @@ def start_thread(name: str, call: Callable[[], Any]) -> tuple[asyncio.Future[Any
     return done, returned
 
 
+async def call_apart(name: str, call: Callable[[], Any]) -> None:
+    """Call *call* in a new thread and wait for it; here where there is no thread to be had, as at the process's end."""
+    try:
+        done, _ = start_thread(name, call)
+    except RuntimeError:
+        call()
+    else:
+        await done
+
+
+def as_exception(error: BaseException, who: str) -> Exception:
+    """
+    Return *error*, which *who* raised, or the RuntimeError that stands for it where it would do harm.
+
+    A future cannot carry a StopIteration, and a SystemExit or KeyboardInterrupt in one ends the loop that awaits it.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    replaced = RuntimeError(f"{who} raised {type(error).__name__}")
+    replaced.__cause__ = error
+    return replaced
+
+
 async def end_of(thread: concurrent.futures.Future[None]) -> None:
     """Wait until a thread has returned, which another event loop may have started."""
     loop = asyncio.get_running_loop()
@@ -50,10 +73,7 @@ def _call(
     try:
         result = call()
     except StopIteration as error:
-        # A future cannot carry a StopIteration.
-        stopped = RuntimeError("the step function raised StopIteration")
-        stopped.__cause__ = error
-        _tell(loop, done, stopped, None)
+        _tell(loop, done, as_exception(error, "the step function"), None)
     except BaseException as error:
         _tell(loop, done, error, None)
     else:

@@ -17,13 +17,14 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ._core import http
 from ._core.model import Headers, RecordedResponse
 from ._environ import Body, environ_of
 from ._portal import portal
 from ._recording import KeptResponse
-from ._threads import start_thread
+from ._threads import as_exception, start_thread
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
 from .exchange import HOLDER_KEY, Holder, Lifecycle
@@ -65,7 +66,8 @@ class WsgiEdge:
     def __init__(self, app: WSGIApp, client: Lifecycle) -> None:
         self._app = app
         self._client = client
-        self._threads: asyncio.Semaphore | None = None
+        # By event loop: a forked child has one of its own, and none of the parent's threads.
+        self._slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -78,18 +80,19 @@ class WsgiEdge:
 
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application, with the recorded request."""
-        if self._threads is None:
-            self._threads = asyncio.Semaphore(REENTRY_THREADS)
         environ = environ_of(claim.run.request)
         exchange = self._open(environ, _nowhere, claim)
         holder = exchange.holder
-        async with self._threads:
+        async with self._slots():
             done, _ = start_thread("inngest re-entry", lambda: self._run(environ, exchange))
             await done
         if holder.current_pass is None:
             await conclude_unreached(self._client, claim, exchange.response or SERVER_ERROR)
         elif holder.ending is not None:
             await conclude(self._client, holder.current_pass, holder.ending, exchange.response, exchange.error)
+
+    def _slots(self) -> asyncio.Semaphore:
+        return self._slots_of.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(REENTRY_THREADS))
 
     def _open(self, environ: Environ, start_response: StartResponse, claim: Claim | None = None) -> _Exchange:
         # A copy, since middleware in between may change what is re-entered later.
@@ -105,8 +108,9 @@ class WsgiEdge:
                     pass
             finally:
                 getattr(sending, "close", _nothing)()
-        except Exception as error:
-            exchange.end(error)
+        except BaseException as error:
+            # In a thread of the engine's there is no server that a SystemExit could end.
+            exchange.end(as_exception(error, "the application"))
             logger.exception("the application raised at a re-entry [run=%s]", exchange.run_id)
 
 

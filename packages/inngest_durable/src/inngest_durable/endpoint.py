@@ -109,6 +109,9 @@ class Endpoint:
         current.endpoints = self._client
         holder.current_pass = current
         self._engine.passes.add(current)
+        if kind == "reentry" and self._engine.status(claim.run.id) is RunStatus.CANCELLED:
+            # While the claimed run waited for its turn, the cancellation found no pass to interrupt.
+            current.interrupt(CANCELLED)
         return current
 
     async def close(self, holder: Holder, current: Pass, error: BaseException | None) -> None:
@@ -116,7 +119,7 @@ class Endpoint:
         Settle a pass whose handler was interrupted, or raised *error*.
 
         Returns when the run waits or the pass is let go, and the holder has its answer; raises *error* when the
-        framework is to answer.
+        framework is to answer, as a RuntimeError if it is no `Exception`.
         """
         if current.released:
             self._answer_released(holder, current)
@@ -125,7 +128,7 @@ class Endpoint:
             if current.kind == "first" and holder.substitute is None:
                 holder.answer(self._elsewhere(current))
         elif error is not None:
-            raise error
+            raise _error_of_handler(error)
 
     def _elsewhere(self, current: Pass) -> RecordedResponse:
         """Answer the client of a run that this pass does not end: it may have ended by being cancelled."""
@@ -193,10 +196,13 @@ class Endpoint:
             park = after_interrupt(run, current.how_interrupted(error), self._engine.clock.now())
             await self._park(current, park, current.interrupted or PARKED)
             return True
-        following = self._after_error(holder, current, error)
+        if error is None:
+            raise AssertionError("a pass ended without a result, an error or an interrupt: please report this bug")
+        failed = _error_of_handler(error)
+        following = self._after_error(holder, current, failed)
         if following is None:
             return False
-        await self._park(current, following, failure=None if error is None else failure_of(error))
+        await self._park(current, following, failure=failure_of(failed))
         return True
 
     async def _settled(self, holder: Holder, current: Pass, error: BaseException | None) -> None:
@@ -222,10 +228,8 @@ class Endpoint:
             logger.info("a later pass owns the run; this one ends [run=%s]", current.claim.run.id)
         self._engine.passes.discard(current)
 
-    def _after_error(self, holder: Holder, current: Pass, error: BaseException | None) -> Park | None:
+    def _after_error(self, holder: Holder, current: Pass, error: Exception) -> Park | None:
         run = current.claim.run
-        if not isinstance(error, Exception):
-            raise AssertionError("a pass ended without a result, an error or an interrupt: please report this bug")
         if self._adapter.is_answer(error):
             holder.ending = RunStatus.COMPLETED, None
             return None
@@ -260,3 +264,12 @@ class Endpoint:
             logger.info("a later pass owns the run; this one ends [run=%s]", current.claim.run.id)
         current.parked_run()
         self._engine.passes.discard(current)
+
+
+def _error_of_handler(error: BaseException) -> Exception:
+    """Return *error*; a RuntimeError for what is no `Exception`, such as the timeouts of some libraries."""
+    if isinstance(error, Exception):
+        return error
+    failed = RuntimeError(f"the handler raised {type(error).__name__}")
+    failed.__cause__ = error
+    return failed

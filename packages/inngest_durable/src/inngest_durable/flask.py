@@ -7,10 +7,12 @@ threads, with steps from `inngest_durable.sync`; the engine has a thread of its 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from flask import Flask, Response, current_app, has_request_context, request
 
@@ -21,6 +23,7 @@ from ._core.model import RecordedResponse
 from ._pass import PassKind
 from ._portal import Done, portal
 from ._thread_pass import ThreadPass
+from ._threads import as_exception
 from ._wsgi import WsgiEdge, WsgiHolder
 from .endpoint import Endpoint
 from .errors import ConfigurationError
@@ -46,8 +49,8 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
     def __init__(self, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS) -> None:
         super().__init__(async_redirect_url)
         self._held_waits = held_waits
-        # Counted on the engine's event loop.
-        self._held = 0
+        # By the engine's event loop: a forked child has one of its own, and holds none of the parent's clients.
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     def with_options(
         self, *, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS
@@ -123,12 +126,12 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
 
     async def _answer(self, client: Lifecycle, query: OutputQuery) -> http.Answer:
         await _started(client)
-        may_hold = self._held < self._held_waits
-        self._held += may_hold
+        may_hold = self._hold(0) < self._held_waits
+        self._hold(may_hold)
         try:
             answer = await output_or_events(client.engine, client.cors, query, may_hold)
         finally:
-            self._held -= may_hold
+            self._hold(-may_hold)
         if not isinstance(answer, http.StreamedResponse):
             return answer
         if not may_hold:
@@ -136,13 +139,19 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         return http.StreamedResponse(answer.status, answer.headers, self._held_stream(answer.chunks))
 
     async def _held_stream(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        self._held += 1
+        self._hold(1)
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
         finally:
-            self._held -= 1
+            self._hold(-1)
+
+    def _hold(self, more: int) -> int:
+        """Count *more* clients as held; return how many are."""
+        loop = asyncio.get_running_loop()
+        self._held[loop] = held = self._held.get(loop, 0) + more
+        return held
 
     def _look_up(self, client: Lifecycle) -> Callable[..., Response]:
         async def looked_up() -> RecordedResponse:
@@ -194,11 +203,12 @@ def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
     error: BaseException | None = None
     try:
         result = current.run(handler)
-    except (KeyboardInterrupt, SystemExit):
-        portal.post(endpoint.abandon, current)
-        raise
     except BaseException as raised:
-        error = raised
+        if isinstance(raised, KeyboardInterrupt | SystemExit) and current.kind == "first":
+            # For the server, whose thread this is. At the re-entry, which has none, it is a failed attempt.
+            portal.post(endpoint.abandon, current)
+            raise
+        error = raised if current.interrupted else as_exception(raised, "the handler")
     if error is None and not current.interrupted:
         endpoint.completed(holder, current)
         return result

@@ -74,8 +74,14 @@ class _Group(Generic[T]):
     def run(self) -> list[T]:
         helpers: list[threading.Thread] = []
         while len(helpers) < len(self._branches) - 1 and _threads.acquire(blocking=False):
-            helpers.append(threading.Thread(target=self._help, name="inngest branch", daemon=True))
-            helpers[-1].start()
+            helper = threading.Thread(target=self._help, name="inngest branch", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:
+                # The system has no thread left: those that there are call all the branches.
+                _threads.release()
+                break
+            helpers.append(helper)
         self._work()
         for helper in helpers:
             helper.join()

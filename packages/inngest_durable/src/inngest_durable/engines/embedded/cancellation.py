@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Collection, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from ..._core.model import RunStatus
 from ...errors import RunNotFoundError
 from ..base import Clock, FencedError, Store
 from ..passes import PassSet
 from ..records import CancelRun, Found, Write
+
+T = TypeVar("T")
 
 
 class Canceller(Protocol):
@@ -34,21 +36,39 @@ class Canceller(Protocol):
     def tell_ended(self, run_id: str) -> None:
         """Take notice that a run has ended."""
 
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* in the background until it ends."""
+
 
 async def cancel(engine: Canceller, run_id: str) -> bool:
     """
     Cancel a run, and those that it has invoked; False if it has ended.
 
     A run that sleeps or waits ends at once; of one that executes, the pass ends at its next step. What a step in
-    flight does is not recorded any more.
+    flight does is not recorded any more. Of a run that was cancelled before, those that it has invoked are cancelled
+    if that was cut short.
 
     Raises:
         RunNotFoundError: There is no such run.
     """
-    status = engine.store.status(run_id)
-    if status is None:
+    if engine.store.status(run_id) is None:
         raise RunNotFoundError(f"there is no run {run_id}, or it was deleted after its end")
-    if status.is_final:
+    # Shielded: whoever asked for it may go away before the last child is cancelled.
+    return await asyncio.shield(engine.spawn(_cancel_all(engine, run_id)))
+
+
+async def _cancel_all(engine: Canceller, run_id: str) -> bool:
+    is_cancelled_now = await _cancel_one(engine, run_id)
+    if engine.store.status(run_id) is RunStatus.CANCELLED:
+        # Nothing can invoke another one any more.
+        for child_id in engine.store.children(run_id):
+            await _cancel_all(engine, child_id)
+    return is_cancelled_now
+
+
+async def _cancel_one(engine: Canceller, run_id: str) -> bool:
+    status = engine.store.status(run_id)
+    if status is None or status.is_final:
         return False
     try:
         found = Found()
@@ -58,9 +78,6 @@ async def cancel(engine: Canceller, run_id: str) -> bool:
         return False
     _interrupt(engine.passes, [run_id])
     engine.tell_ended(run_id)
-    # Nothing can invoke another one any more.
-    for child_id in engine.store.children(run_id):
-        await cancel(engine, child_id)
     return True
 
 

@@ -294,7 +294,8 @@ class EmbeddedEngine:
         # By a callback: whoever sent it may be gone by then.
         done = self.store.write(write)
         done.add_done_callback(lambda _: self.tell_found(found))
-        return done
+        # Shielded: a cancelled future would call back before the write has found anything.
+        return asyncio.shield(done)
 
     def tell_found(self, found: Found) -> None:
         """Take notice of the steps that a write has completed in other runs, or that a run is due."""

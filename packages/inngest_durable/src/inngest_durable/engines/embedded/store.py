@@ -17,6 +17,7 @@ from typing import Any
 from ..._core.invoke_flow import INVOKED
 from ..._core.model import Memo, Run, RunStatus
 from ..._core.run_events import START_NUMBER, RunEvent, start_of
+from ..._threads import call_apart
 from ...errors import StoreError
 from ..base import CommitListener, DueRun
 from ..records import Write
@@ -100,7 +101,7 @@ class SqliteStore:
         self._writer = self._reader = self._checkpointer = None
         reader.close()
         # The last connection to a file moves its log into it, which may take a while.
-        await asyncio.to_thread(checkpointer.close)
+        await call_apart("inngest close", checkpointer.close)
 
     def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
         """

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
@@ -150,11 +151,23 @@ class Worker:
             return
         try:
             await self._host.reenter(claim)
-        except Exception:
+        except BaseException as error:
+            if _ends_with(error):
+                raise
             logger.exception("the re-entry of a run broke: please report this bug [run=%s]", run.id)
             park = Park(clock.now() + BROKEN_REENTRY_SECONDS, run.attempt, run.quiet_seconds)
-            await claim.park(park, "the re-entry broke")
+            # Refused if the pass has let the run wait, or has ended it, before it broke.
+            with suppress(FencedError):
+                await claim.park(park, "the re-entry broke")
+            if isinstance(error, SystemExit):
+                raise
 
 
 def _stop(scheduler: Scheduler, _ended: asyncio.Task[None]) -> None:
     scheduler.stop()
+
+
+def _ends_with(error: BaseException) -> bool:
+    """Whether the event loop ends with *error*, so that nothing can be written any more: the run is recovered."""
+    task = asyncio.current_task()
+    return isinstance(error, KeyboardInterrupt | GeneratorExit) or (task is not None and task.cancelling() > 0)

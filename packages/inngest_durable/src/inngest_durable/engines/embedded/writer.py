@@ -18,6 +18,7 @@ import time
 from collections import deque
 from queue import SimpleQueue
 
+from ..._threads import call_apart
 from ...errors import StoreError
 from ..base import CommitListener
 from ..records import Write
@@ -114,7 +115,7 @@ class Writer:
         self._stopping.set()
         if self._thread is not None:
             self._handed.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await call_apart("inngest close", self._thread.join)
         self._land()
         self._give_up(self._queue)
         self._connection.close()
