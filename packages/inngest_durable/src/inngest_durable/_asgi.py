@@ -50,7 +50,10 @@ class AsgiEdge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http":
-            await self._first_pass(scope, receive, send)
+            if self._client.engine.takes_dispatches and http.is_dispatch(scope["headers"]):
+                await self._dispatch(scope, receive, send)
+            else:
+                await self._first_pass(scope, receive, send)
         elif scope["type"] == "lifespan":
             self._state = scope.get("state")
             await self._app(scope, self._draining(receive), self._starting(send))
@@ -70,6 +73,20 @@ class AsgiEdge:
         await self._exchange(self._scope_of(request, holder), receive, recorder)
         if holder.current_pass is None:
             await conclude_unreached(self._client, claim, recorder.response or SERVER_ERROR)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give a request that starts a later pass to the engine: the application sees what the run has recorded."""
+        if not self._client.is_started():
+            await self._client.start()
+        body = _Body(scope, receive, self._client.limits.request_body)
+        if not await body.whole():
+            return
+        try:
+            answer = await self._client.engine.dispatch(await body.request())
+        except RequestTooLargeError as error:
+            answer = http.answer(413, {"error": str(error)})
+        await send({"type": "http.response.start", "status": answer.status, "headers": http.framed(answer)})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
     async def _first_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self._client.limits
@@ -174,6 +191,13 @@ class _Body:
         elif message["type"] == "http.disconnect" and self.holder is not None:
             _interrupt(self.holder, "the client went away")
         return message
+
+    async def whole(self) -> bool:
+        """Read the body to its end, where no framework does; False if the client has gone before."""
+        while not self._complete:
+            if (await self.receive())["type"] == "http.disconnect":
+                return False
+        return True
 
     async def request(self) -> RecordedRequest:
         """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from ._core.model import RecordedRequest
+from ._core.model import Headers, RecordedRequest
 from ._recording import Kept
 from .errors import RequestTooLargeError
 
@@ -106,12 +106,17 @@ def recorded_request(environ: dict[str, Any], body: bytes) -> RecordedRequest:
         path=path.decode(errors="replace"),
         raw_path=target.partition("?")[0].encode("latin-1", "replace"),
         query_string=environ.get("QUERY_STRING", "").encode("latin-1"),
-        headers=tuple(_headers_of(environ)),
+        headers=headers_of(environ),
         client=(client, int(environ.get("REMOTE_PORT") or 0)) if client else None,
         server=(environ["SERVER_NAME"], int(environ["SERVER_PORT"])),
         http_version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2],
         body=body,
     )
+
+
+def headers_of(environ: dict[str, Any]) -> Headers:
+    """Return the headers of a request."""
+    return tuple(_headers_of(environ))
 
 
 def _headers_of(environ: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]:

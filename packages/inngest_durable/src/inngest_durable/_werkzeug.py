@@ -112,7 +112,7 @@ def mount_events(app: Any, view: Callable[..., Any], look_up: Callable[..., Any]
         app.add_url_rule(rule, name, found, methods=["GET", "OPTIONS"], provide_automatic_options=False)
 
 
-def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
+async def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
     """Answer where the run with an idempotency key is: query parameters ``endpoint`` and ``key``."""
     origin = request.headers.get("Origin")
     if request.method == "OPTIONS":
@@ -124,7 +124,7 @@ def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
     elif endpoint is None:
         answer = http.answer(404, {"error": f"There is no endpoint {endpoint_id!r}"})
     else:
-        answer = endpoint.look_up(key, request.headers.get("Authorization"))
+        answer = await endpoint.look_up(key, request.headers.get("Authorization"))
     return http.with_headers(answer, client.cors.headers(origin))
 
 

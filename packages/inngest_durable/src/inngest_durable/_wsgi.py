@@ -21,12 +21,13 @@ from weakref import WeakKeyDictionary
 
 from ._core import http
 from ._core.model import Headers, RecordedResponse
-from ._environ import Body, environ_of
+from ._environ import Body, environ_of, headers_of
 from ._portal import portal
 from ._recording import KeptResponse
 from ._threads import as_exception, start_thread
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
+from .errors import RequestTooLargeError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
@@ -71,12 +72,31 @@ class WsgiEdge:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
+        if self._client.engine.takes_dispatches and http.is_dispatch(headers_of(environ)):
+            return self._dispatch(environ, start_response)
         exchange = self._open(environ, start_response)
         try:
             return exchange.sending(self._app(environ, exchange.start))
         except Exception as error:
             exchange.end(error)
             raise
+
+    def _dispatch(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Give a request that starts a later pass to the engine: the application sees what the run has recorded."""
+        body = Body(environ, self._client.limits.request_body)
+        body.complete()
+        answer = portal.call(self._dispatched, body)
+        named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in http.framed(answer)]
+        start_response(_status_line(answer.status), named)
+        return [answer.body]
+
+    async def _dispatched(self, body: Body) -> RecordedResponse:
+        if not self._client.is_started():
+            await self._client.start()
+        try:
+            return await self._client.engine.dispatch(await body.request())
+        except RequestTooLargeError as error:
+            return http.answer(413, {"error": str(error)})
 
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application, with the recorded request."""

@@ -67,7 +67,7 @@ class Inngest:
         self.app_id = app_id
         self.engine: Engine = engine or EmbeddedEngine()
         self.engine.app_id = app_id
-        self.limits = limits or Limits()
+        self.limits = self.engine.within(limits or Limits())
         self.cors = Cors(tuple(cors_origins))
         key = os.environ.get("INNGEST_EVENT_KEY", "") if event_key is None else event_key
         self.inbox = Inbox(self.engine, self.limits, key)

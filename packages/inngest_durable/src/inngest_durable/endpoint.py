@@ -169,9 +169,9 @@ class Endpoint:
             return self._engine.begin(self.id, request, self._options.timeout_seconds)
         return await self._keyed.accept(holder, request, key)
 
-    def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
+    async def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
         """Answer where the run with an ``Idempotency-Key`` is, or ``404``. Called in the request that asks."""
-        return self._keyed.look_up(key, authorization)
+        return await self._keyed.look_up(key, authorization)
 
     def completed(self, holder: Holder, current: Pass) -> None:
         """Note that the handler has returned its answer: the run ends when the framework has sent it."""

@@ -169,6 +169,8 @@ class EndpointAdapter(Protocol):
 
 def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run) -> str:
     """Return where the client of *run* waits for its response."""
+    if adapter.async_redirect_url is None and (url := engine.wait_url(run.id)) is not None:
+        return url
     return http.wait_location(adapter.async_redirect_url, run.request.root_path, run.id, engine.token(run.id))
 
 

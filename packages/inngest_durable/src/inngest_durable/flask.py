@@ -156,7 +156,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
     def _look_up(self, client: Lifecycle) -> Callable[..., Response]:
         async def looked_up() -> RecordedResponse:
             await _started(client)
-            return _werkzeug.look_up(client, request)
+            return await _werkzeug.look_up(client, request)
 
         return _werkzeug.output_view(lambda: _sent_by_edge(portal.call(looked_up)))
 

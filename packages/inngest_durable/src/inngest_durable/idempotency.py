@@ -42,7 +42,7 @@ class KeyedRequests:
             holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
             return None
         follows = http.wants_events(request.header(b"accept"))
-        existing = self._engine.find(same.scope, same.key)
+        existing = await self._engine.find(same.scope, same.key)
         if existing is None:
             claim = self._engine.begin(self._options.id, request, self._options.timeout_seconds, same)
             # On disk before the handler's code runs: of two requests at the same time, one is the first.
@@ -53,12 +53,12 @@ class KeyedRequests:
                 await claim.park(Park(self._engine.clock.now(), claim.run.attempt), FOLLOWED)
                 holder.answer(self._redirect(claim.run))
                 return None
-            existing = self._engine.find(same.scope, same.key)
+            existing = await self._engine.find(same.scope, same.key)
         if existing is not None:
             holder.answer(self._repeated(existing, same, follows))
         return None
 
-    def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
+    async def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
         """
         Answer where the run with a key is, or ``404``. Called in the request that asks.
 
@@ -66,7 +66,7 @@ class KeyedRequests:
         whoever guessed a key would read the answer.
         """
         scope = self._scope_of(authorization)
-        run = None if scope is None else self._engine.find(scope, key.strip())
+        run = None if scope is None else await self._engine.find(scope, key.strip())
         if run is None:
             return http.answer(404, {"error": "There is no run with this Idempotency-Key that this request may see"})
         return self._redirect(run)

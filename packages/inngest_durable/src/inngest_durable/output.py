@@ -48,10 +48,7 @@ async def output_or_events(engine: Engine, cors: http.Cors, query: OutputQuery, 
     """Return the answer of the wait URL, or the stream of events that its client asks for."""
     if not query.follows or query.method not in ("GET", "HEAD"):
         return await output(engine, cors, query, may_hold)
-    refused = _refused(engine, query)
-    if refused is None and engine.status(query.run_id) is None:
-        refused = _NO_SUCH_RUN
-    if refused is not None:
+    if (refused := await _refused(engine, query)) is not None:
         return http.with_headers(refused, cors.headers(query.origin))
     return http.with_headers(events_answer(engine, query.run_id, query.last_event_id), cors.headers(query.origin))
 
@@ -70,7 +67,7 @@ async def output(engine: Engine, cors: http.Cors, query: OutputQuery, may_hold: 
 
 
 async def _answer(engine: Engine, query: OutputQuery, may_hold: bool) -> RecordedResponse:
-    if (refused := _refused(engine, query)) is not None:
+    if (refused := await _refused(engine, query)) is not None:
         return refused
     if query.method == "DELETE":
         return await _cancelled(engine, query.run_id)
@@ -88,11 +85,11 @@ async def _answer(engine: Engine, query: OutputQuery, may_hold: bool) -> Recorde
     return http.redirect(f"{query.path}?{again}", run.id)
 
 
-def _refused(engine: Engine, query: OutputQuery) -> RecordedResponse | None:
+async def _refused(engine: Engine, query: OutputQuery) -> RecordedResponse | None:
     """Return the answer to who has not the token of the run; None to who has."""
     if not query.run_id or not query.token:
         return http.answer(400, {"error": "Missing runId or token query parameter"})
-    return None if engine.check_token(query.run_id, query.token) else _NO_SUCH_RUN
+    return None if await engine.opens(query.run_id, query.token) else _NO_SUCH_RUN
 
 
 async def _cancelled(engine: Engine, run_id: str) -> RecordedResponse:

@@ -112,7 +112,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         async def inngest_runs() -> Response:
             if not client.is_started():
                 await client.start()
-            return _sent_by_edge(_werkzeug.look_up(client, request))
+            return _sent_by_edge(await _werkzeug.look_up(client, request))
 
         return _werkzeug.output_view(inngest_runs)
 

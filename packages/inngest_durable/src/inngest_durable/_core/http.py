@@ -85,6 +85,12 @@ def wants_events(accept: str | None) -> bool:
     return any(part.partition(";")[0].strip().lower() == EVENT_STREAM for part in (accept or "").split(","))
 
 
+def is_dispatch(headers: Headers) -> bool:
+    """Whether an Inngest server says by these headers that a request is to start a later pass of a run."""
+    named = {name.lower(): value for name, value in headers}
+    return bool(named.get(b"x-run-id")) and b"x-inngest-signature" in named
+
+
 def recorded_headers(headers: Headers) -> Headers:
     """Return the headers that belong to the response itself, names in lower case."""
     return tuple([(lower, value) for name, value in headers if (lower := name.lower()) not in _NOT_RECORDED])

@@ -15,7 +15,18 @@ from msgspec import Struct
 
 from .._core.effects import Along
 from .._core.events import SentEvent
-from .._core.model import Failure, Finish, Idempotency, Memo, Park, RecordedRequest, Run, RunStatus
+from .._core.limits import Limits
+from .._core.model import (
+    Failure,
+    Finish,
+    Idempotency,
+    Memo,
+    Park,
+    RecordedRequest,
+    RecordedResponse,
+    Run,
+    RunStatus,
+)
 from .._core.run_events import RunEvent
 from .passes import PassSet
 from .records import Write
@@ -230,12 +241,14 @@ class Engine(Protocol):
         app_id: The application's ID, kept with each run; set by the client.
         clock: The engine's time.
         passes: The passes that run in this process; `stop` interrupts them and waits until the set is empty.
+        takes_dispatches: Whether later passes are started by a server's requests, which the edge gives to `dispatch`.
         failing: Why nothing can be recorded at the moment (disk full, I/O error), or None.
     """
 
     app_id: str
     clock: Clock
     passes: PassSet
+    takes_dispatches: bool
 
     @property
     def failing(self) -> str | None:
@@ -273,7 +286,7 @@ class Engine(Protocol):
     async def send_signal(self, name: str, result: bytes) -> bool:
         """Complete the step that waits for a signal with *result*; return whether one does."""
 
-    def find(self, scope: str, key: str) -> Run | None:
+    async def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None."""
 
     async def cancel(self, run_id: str) -> bool:
@@ -291,8 +304,17 @@ class Engine(Protocol):
     def token(self, run_id: str) -> str:
         """Return the token that opens the run's wait URL."""
 
-    def check_token(self, run_id: str, token: str) -> bool:
-        """Whether *token* opens the run, compared in constant time."""
+    async def opens(self, run_id: str, token: str) -> bool:
+        """Whether there is such a run, and *token* opens its wait URL."""
+
+    def wait_url(self, run_id: str) -> str | None:
+        """Return where the client of a run waits unless the application says so; None for this package's own URL."""
+
+    def within(self, limits: Limits) -> Limits:
+        """Return *limits*, lowered to what the engine can hold."""
+
+    async def dispatch(self, request: RecordedRequest) -> RecordedResponse:
+        """Answer a request by which a server starts a later pass; see `takes_dispatches`."""
 
     async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
         """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from ..._core.duration import Duration, seconds
 from ..._core.events import SentEvent
-from ..._core.model import Idempotency, Memo, RecordedRequest, Run, RunStatus
+from ..._core.limits import Limits
+from ..._core.model import Idempotency, Memo, RecordedRequest, RecordedResponse, Run, RunStatus
 from ..._core.run_events import RunEvent
 from ...errors import ConfigurationError
 from ..base import Clock, Host, Store, TimerHandle, Watch
@@ -55,6 +56,8 @@ class EmbeddedEngine:
     Raises:
         ValueError: *shutdown_grace* or *retention* is not a duration.
     """
+
+    takes_dispatches = False
 
     def __init__(
         self,
@@ -211,7 +214,7 @@ class EmbeddedEngine:
         await self.tell_after(AddSignal(self.app_id, name, result, self.clock.now(), found), found)
         return bool(found.resumed)
 
-    def find(self, scope: str, key: str) -> Run | None:
+    async def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None."""
         return self.store.find(scope, key)
 
@@ -244,9 +247,21 @@ class EmbeddedEngine:
         digest = hmac.digest(self.store.secret, run_id.encode(), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def check_token(self, run_id: str, token: str) -> bool:
-        """Whether *token* opens the run, compared in constant time."""
-        return hmac.compare_digest(self.token(run_id).encode(), token.encode())
+    async def opens(self, run_id: str, token: str) -> bool:
+        """Whether there is such a run, and *token* opens its wait URL; compared in constant time."""
+        is_token = hmac.compare_digest(self.token(run_id).encode(), token.encode(errors="surrogatepass"))
+        return is_token and self.store.status(run_id) is not None
+
+    def wait_url(self, run_id: str) -> None:
+        """Return None: clients wait at this package's own URL."""
+
+    def within(self, limits: Limits) -> Limits:
+        """Return *limits*: a file holds what they say."""
+        return limits
+
+    async def dispatch(self, request: RecordedRequest) -> RecordedResponse:
+        """Raise: nothing but this engine starts a pass."""
+        raise AssertionError(f"{request.path} is no dispatch: please report this bug")
 
     async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
         """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""
