@@ -20,8 +20,8 @@ from pathlib import Path
 import httpx
 from inngest_durable._core.model import Park, RecordedRequest, Run
 from inngest_durable.engines.embedded.store import SqliteStore
-from inngest_durable.engines.embedded.ulids import new_ulid
 from inngest_durable.engines.records import Insert, ParkRun
+from inngest_durable.engines.ulids import new_ulid
 
 from bench.load import find_wrk, measure
 from bench.servers import ROOT, Server, uvicorn

@@ -13,7 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from inngest_durable.engines.embedded.ulids import ulid_time
+from inngest_durable.engines.ulids import ulid_time
 
 from bench.load import LoadError, load
 from bench.servers import Server

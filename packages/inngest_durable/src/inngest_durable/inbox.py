@@ -13,7 +13,7 @@ from ._core.events import Event, check_signal, sent_events, signal_result
 from ._core.limits import Limits
 from ._core.model import RecordedRequest, RecordedResponse
 from .engines.base import Engine
-from .engines.embedded.ulids import new_ulid
+from .engines.ulids import new_ulid
 from .errors import EventError, RequestTooLargeError
 from .exchange import Holder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from inngest_durable.engines.embedded.clock import SystemClock
+from inngest_durable.engines.clock import SystemClock
 from inngest_durable.engines.embedded.retention import Retention
 from inngest_durable.engines.embedded.store import SqliteStore
 

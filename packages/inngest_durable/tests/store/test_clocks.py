@@ -8,9 +8,9 @@ import time
 from datetime import timedelta
 
 import pytest
+from inngest_durable.engines import clock as clock_module
 from inngest_durable.engines.base import Clock
-from inngest_durable.engines.embedded import clock as clock_module
-from inngest_durable.engines.embedded.clock import SystemClock
+from inngest_durable.engines.clock import SystemClock
 from inngest_durable.testing import VirtualClock
 
 

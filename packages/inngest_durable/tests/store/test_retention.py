@@ -19,8 +19,8 @@ from inngest_durable.engines.base import Claim, Store
 from inngest_durable.engines.embedded import retention
 from inngest_durable.engines.embedded.retention import BATCH, Retention
 from inngest_durable.engines.embedded.store import SqliteStore
-from inngest_durable.engines.embedded.ulids import new_ulid, ulid_time
 from inngest_durable.engines.records import AddEvents, FinishRun, Found, Insert, ParkRun, Write
+from inngest_durable.engines.ulids import new_ulid, ulid_time
 from inngest_durable.testing import MemoryStore, VirtualClock
 
 from packages.inngest_durable.tests.adapters.waiting import wait_until

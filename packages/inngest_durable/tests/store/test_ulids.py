@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from inngest_durable.engines.embedded.ulids import new_ulid, ulid_time
+from inngest_durable.engines.ulids import new_ulid, ulid_of, ulid_time
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -35,3 +35,11 @@ def test_ids_are_random_in_every_letter() -> None:
     assert {len(made) for made in ids} == {26}
     assert set(letters) == set(ALPHABET)
     assert max(letters.values()) < 1.3 * min(letters.values())
+
+
+def test_a_ulid_can_be_made_of_a_digest():
+    made = ulid_of(1_700_000_000.5, bytes(range(32)))
+    assert made == ulid_of(1_700_000_000.5, bytes(range(10)))
+    assert (made[:10], len(made)) == (ulid_time(1_700_000_000.5), 26)
+    assert ulid_of(0, b"\0" * 9 + b"\x21") == "0" * 24 + "11"
+    assert len({ulid_of(0, bytes([n] * 10)) for n in range(256)}) == 256

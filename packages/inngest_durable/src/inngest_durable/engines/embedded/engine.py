@@ -19,14 +19,14 @@ from ..._core.model import Idempotency, Memo, RecordedRequest, RecordedResponse,
 from ..._core.run_events import RunEvent
 from ...errors import ConfigurationError
 from ..base import Clock, Host, Store, TimerHandle, Watch
+from ..clock import SystemClock
 from ..passes import PassSet
 from ..records import AddEvents, AddSignal, Found, Write
+from ..ulids import new_ulid
 from .attempts import Starts
 from .cancellation import cancel, interrupt_cancelled
 from .claim import EmbeddedClaim, UnwrittenRows
-from .clock import SystemClock
 from .store import SqliteStore
-from .ulids import new_ulid
 from .worker import Worker, WorkerOptions
 
 logger = logging.getLogger("inngest_durable")

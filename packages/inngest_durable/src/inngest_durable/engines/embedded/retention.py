@@ -12,7 +12,7 @@ import logging
 from ...errors import StoreError
 from ..base import Clock, Store
 from ..records import Found, PruneEvents, PruneRuns
-from .ulids import ulid_time
+from ..ulids import ulid_time
 
 logger = logging.getLogger("inngest_durable")
 

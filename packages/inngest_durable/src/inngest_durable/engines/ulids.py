@@ -31,3 +31,9 @@ def ulid_time(seconds: float) -> str:
         + _PAIRS[number >> 10 & 1023]
         + _PAIRS[number & 1023]
     )
+
+
+def ulid_of(seconds: float, digest: bytes) -> str:
+    """Return the ULID of a time and of 10 bytes or more, of which the first 10 count."""
+    number = int.from_bytes(digest[:10], "big")
+    return ulid_time(seconds) + "".join(_PAIRS[number >> shift & 1023] for shift in range(70, -10, -10))

@@ -1,4 +1,4 @@
-"""Real time for the embedded engine. Nothing else in the package asks what time it is."""
+"""Real time for the engines. Nothing else in the package asks what time it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..base import TimerHandle
+from .base import TimerHandle
 
 # The event loop counts monotonic time, which stands still while a laptop sleeps and knows nothing of a clock that is
 # set. A timer looks at the wall clock at least this often.
