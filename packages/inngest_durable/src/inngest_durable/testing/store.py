@@ -11,7 +11,6 @@ from .._core.invoke_flow import is_child
 from .._core.model import Finish, Memo, Run, RunStatus
 from .._core.run_events import RunEvent
 from ..engines.base import CommitListener, DueRun, FencedError
-from ..engines.embedded.run_events import Numbers, all_events_of
 from ..engines.records import (
     AddEvents,
     AddRunEvent,
@@ -31,6 +30,7 @@ from ..engines.records import (
     WakeRun,
     Write,
 )
+from ..engines.told import Numbers, all_events_of
 from ..errors import StoreError
 from .waits import MemoryWaits
 

@@ -26,8 +26,8 @@ from msgspec import Struct
 from ...errors import StoreError
 from ..base import FencedError
 from ..records import Write
+from ..told import TAKES_OVER, events_of
 from .queries import QUERIES
-from .run_events import TAKES_OVER, events_of
 from .writes import EXECUTE, NUMBERS
 
 Group = tuple["asyncio.Future[None]", tuple[Write, ...]]

@@ -9,10 +9,10 @@ from typing import Protocol
 from ..._core.effects import Along, Invoke
 from ..._core.invoke_flow import family, is_child
 from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, RunStatus
+from ..attempts import Attempt, Starts, tell_progress
 from ..base import Clock, FencedError, Store, TimerHandle
 from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemo, SaveMemoWith, WakeRun, Write
 from ..ulids import new_ulid
-from .attempts import Attempt, Starts, tell_progress
 
 # How long a new run's row waits to be written together with the first checkpoint.
 ACCEPT_SECONDS = 0.005

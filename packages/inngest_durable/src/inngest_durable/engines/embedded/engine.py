@@ -18,12 +18,12 @@ from ..._core.limits import Limits
 from ..._core.model import Idempotency, Memo, RecordedRequest, RecordedResponse, Run, RunStatus
 from ..._core.run_events import RunEvent
 from ...errors import ConfigurationError
+from ..attempts import Starts
 from ..base import Clock, Host, Store, TimerHandle, Watch
 from ..clock import SystemClock
 from ..passes import PassSet
 from ..records import AddEvents, AddSignal, Found, Write
 from ..ulids import new_ulid
-from .attempts import Starts
 from .cancellation import cancel, interrupt_cancelled
 from .claim import EmbeddedClaim, UnwrittenRows
 from .store import SqliteStore

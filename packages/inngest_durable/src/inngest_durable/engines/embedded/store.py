@@ -21,11 +21,11 @@ from ..._threads import call_apart
 from ...errors import StoreError
 from ..base import CommitListener, DueRun
 from ..records import Write
+from ..told import run_event_from
 from .checkpointer import Checkpointer
 from .database import Database, Synchronous
 from .queries import QUERIES
 from .rows import memo_from, run_from
-from .run_events import run_event_from
 from .writer import Writer
 
 # Only while another process replays the log of one that died is a reader locked out.

@@ -32,10 +32,10 @@ from ..records import (
     WakeRun,
     Write,
 )
+from ..told import Numbers, is_in_memo
 from . import waits
 from .queries import QUERIES
 from .rows import failure_text, packed
-from .run_events import Numbers, is_in_memo
 
 # What a row is taken to add to the write-ahead log beside its payload: its share of the pages it changes.
 _ROW = 512

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ..._core.run_events import (
+from .._core.run_events import (
     MOST_PROGRESS,
     STARTED_AFTER_SECONDS,
     STEP_PROGRESS,

@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..._core.model import Memo, StepOp, StepState
-from ..._core.run_events import (
+from .._core.model import Memo, StepOp, StepState
+from .._core.run_events import (
     RUN_INTERRUPTED,
     RUN_RECOVERED,
     RUN_REENTERED,
@@ -29,7 +29,7 @@ from ..._core.run_events import (
     error_data,
     start_of,
 )
-from ..records import (
+from .records import (
     AddEvents,
     AddRunEvent,
     AddSignal,
