@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 # What the browser's console says when a server dies, and of an answer that is no 200.
 DROPPED_CONNECTION = re.compile(
     r"net::ERR_(EMPTY_RESPONSE|CONNECTION_(RESET|REFUSED|CLOSED|ABORTED)|SOCKET_NOT_CONNECTED"
     r"|INCOMPLETE_CHUNKED_ENCODING|NETWORK_CHANGED)"
 )
-REFUSED_BOOKING = re.compile(r"the server responded with a status of (402|409)")
+REFUSED_BOOKING = re.compile(r"the server responded with a status of (402|409|410)")
+UNKNOWN_BOOKING = re.compile(r"the server responded with a status of 404 .*/_inngest/runs\?")
+
+WHEN_SHOWN = """([selector, script]) => {
+    const act = new Function(script);
+    const look = () => (document.querySelector(selector) ? act() : requestAnimationFrame(look));
+    look();
+}"""
+
+
+def note_console_errors(context: BrowserContext, errors: list[str]) -> None:
+    """Add to *errors* what the consoles of all pages of *context* show as one, uncaught exceptions included."""
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(f"{message.text} ({message.location['url']})")
+
+    context.on("console", note)
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+
+
+def is_expected(console_error: str) -> bool:
+    """Tell whether a browser says so of a server that died, or of an answer that is no 200, and of nothing else."""
+    return any(known.search(console_error) for known in (DROPPED_CONNECTION, REFUSED_BOOKING, UNKNOWN_BOOKING))
 
 
 class BookingPage:
@@ -34,6 +57,7 @@ class BookingPage:
         self.log = page.get_by_role("list", name="Execution log")
         self.charges = page.locator("#charges")
         self.kill = page.get_by_role("button", name="Kill the server now")
+        self.cancel = page.get_by_role("button", name="Cancel this run")
 
     @property
     def booking_id(self) -> str:
@@ -73,13 +97,22 @@ class BookingPage:
         return self._page.locator(f"#timeline .item[data-is={kind}]")
 
     def expect_state(self, state: str) -> None:
-        """Wait until the outcome is in a state: ``running``, ``retrying``, ``waiting``, ``lost``, and the last two."""
+        """Wait until the outcome is in a state: ``running``, ``retrying``, ``waiting``, ``lost``, or how it ended."""
         expect(self.outcome).to_have_attribute("data-state", state)
 
     def expect_rows(self, state: str, *step_ids: str) -> None:
         """Wait until the rows of some steps are in a state."""
         for step_id in step_ids:
             expect(self.row(step_id)).to_have_attribute("data-state", state)
+
+    def as_soon_as_it_runs(self, step_id: str, script: str) -> None:
+        """
+        Let the page run *script* in the first frame that shows a step running.
+
+        On a busy machine the step may have ended before anybody outside the page could act.
+        """
+        running = f".progress:not([hidden]) [data-step={step_id}][data-state=running]"
+        self._page.evaluate(WHEN_SHOWN, [running, script])
 
     def picture(self) -> dict[str, object]:
         """Return all that the page shows of a run: what another tab must show too."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from e2e.booking_page import is_expected, note_console_errors
 from e2e.browser import LAUNCH_FLAGS, find_chromium
 from e2e.trip_booker import TripBooker
 
@@ -24,8 +26,9 @@ failed = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a person watch: `nox -s e2e -- --headed`."""
+    """Let a person watch: `nox -s e2e -- --headed`; or take the README's picture: `nox -s e2e -- --picture`."""
     parser.addoption("--headed", action="store_true", help="show the browser, and let it act slowly")
+    parser.addoption("--picture", action="store_true", help="write docs/trip-booker.png anew")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,15 +63,38 @@ def browser(pytestconfig: pytest.Config) -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=path, args=LAUNCH_FLAGS, headless=not headed, slow_mo=500 if headed else 0
         )
+        expect.set_options(timeout=20_000)
         yield browser
         browser.close()
 
 
 @pytest.fixture
-def page(browser: Browser, trip_booker: TripBooker, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """Open a page of a new browser profile, whose relative addresses are those of the app."""
-    expect.set_options(timeout=20_000)
-    context = browser.new_context(base_url=trip_booker.url)
+def settings() -> dict[str, Any]:
+    """Return the settings of the page's browser profile, for a test that parametrizes them: size, colour scheme."""
+    return {}
+
+
+@pytest.fixture
+def console_errors() -> list[str]:
+    """Collect what the browser's console shows as an error, uncaught exceptions included."""
+    return []
+
+
+@pytest.fixture
+def page(
+    browser: Browser,
+    settings: dict[str, Any],
+    trip_booker: TripBooker,
+    console_errors: list[str],
+    request: pytest.FixtureRequest,
+) -> Iterator[Page]:
+    """
+    Open a page of a new browser profile, whose relative addresses are those of the app.
+
+    The consoles of its tabs are read, and an error in them that no test expects fails the test.
+    """
+    context = browser.new_context(base_url=trip_booker.url, **settings)
+    note_console_errors(context, console_errors)
     context.tracing.start(screenshots=True, snapshots=True)
     page = context.new_page()
     yield page
@@ -78,17 +104,4 @@ def page(browser: Browser, trip_booker: TripBooker, request: pytest.FixtureReque
         page.screenshot(path=FAILURES / f"{name}.png", full_page=True)
         context.tracing.stop(path=FAILURES / f"{name}.zip")
     context.close()
-
-
-@pytest.fixture
-def console_errors(page: Page) -> list[str]:
-    """Collect what the browser's console shows as an error, uncaught exceptions included."""
-    errors: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            errors.append(f"{message.text} ({message.location['url']})")
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    return errors
+    assert [error for error in console_errors if not is_expected(error)] == []

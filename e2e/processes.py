@@ -22,14 +22,27 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02
 OUTPUT_SHOWN = 20_000
+# One for each port that `free_port` has given away.
+_held: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    Return a port of the loopback interface that nobody else is given while this process lives.
+
+    A socket that is bound but does not listen keeps the port from whoever takes any, other tests' processes and their
+    connections included. The server that names the port, and its successors, may listen there (SO_REUSEADDR).
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform == "linux":
+        _held.append(holder)
+    else:
+        # There a server could not listen beside it.
+        holder.close()
+    return port
 
 
 def wait_until(condition: Callable[[], T], what: str, *, timeout_seconds: float = 20) -> T:

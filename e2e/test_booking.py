@@ -72,7 +72,9 @@ def test_retried_step_is_shown_and_ends_behind_a_redirect(
     assert console_errors == []
 
 
-def test_declined_card_costs_nothing_and_gives_the_seat_back(page: Page, console_errors: list[str]) -> None:
+def test_declined_card_costs_nothing_and_gives_the_seat_back(
+    page: Page, trip_booker: TripBooker, console_errors: list[str]
+) -> None:
     """The card of the error says what happened to the money and the seat."""
     booking = BookingPage(page)
     booking.break_step("process-payment", "fails always")
@@ -87,6 +89,8 @@ def test_declined_card_costs_nothing_and_gives_the_seat_back(page: Page, console
     booking.expect_rows("failed", "process-payment")
     booking.expect_rows("completed", "release-seat")
     booking.expect_rows("pending", "confirm-booking", "refund-payment")
+    assert trip_booker.outcomes(booking.booking_id, "payments", "charge") == ["CARD_DECLINED"]
+    assert trip_booker.outcomes(booking.booking_id, "airline", "release") == ["released"]
     assert [line for line in console_errors if not REFUSED_BOOKING.search(line)] == []
 
 

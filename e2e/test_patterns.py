@@ -43,8 +43,10 @@ def test_package_without_a_room_gives_flight_and_car_back(
     expect(booking.message).to_contain_text("the hotel has no room left")
     booking.expect_rows("completed", "cancel-flight", "cancel-car")
     booking.expect_rows("pending", "cancel-hotel", "send-confirmation")
-    assert trip_booker.outcomes(booking.booking_id, "airline", "book") == ["booked"]
-    assert trip_booker.outcomes(booking.booking_id, "airline", "cancel") == ["cancelled"]
+    for service in ("airline", "cars"):
+        assert trip_booker.outcomes(booking.booking_id, service, "book") == ["booked"]
+        assert trip_booker.outcomes(booking.booking_id, service, "cancel") == ["cancelled"]
+    assert trip_booker.outcomes(booking.booking_id, "hotels", "cancel") == []
     assert [line for line in console_errors if not REFUSED_BOOKING.search(line)] == []
 
 
@@ -94,6 +96,32 @@ def test_rejected_trip_gives_the_seat_back(page: Page, trip_booker: TripBooker, 
     expect(booking.receipt).to_contain_text("nothing was charged")
     expect(booking.receipt).to_contain_text("given back")
     assert trip_booker.outcomes(booking.booking_id, "payments", "charge") == []
+    assert [line for line in console_errors if not REFUSED_BOOKING.search(line)] == []
+
+
+def test_trip_that_nobody_decides_about_gives_the_seat_back(
+    page: Page, trip_booker: TripBooker, console_errors: list[str]
+) -> None:
+    """The time to decide runs out by itself: the seat is given back, and the page says why, also reloaded."""
+    booking = BookingPage(page)
+    booking.choose("Over budget")
+    page.get_by_label("Boss decides within").select_option(label="5 seconds")
+    booking.book()
+    booking.expect_state("waiting")
+    expect(booking.row("wait-for-approval")).to_contain_text(re.compile(r"0:0[1-5] left"))
+    assert trip_booker.outcomes(booking.booking_id, "airline", "release") == []
+
+    booking.expect_state("failed")
+    page.reload()
+    booking.expect_state("failed")
+
+    expect(booking.message).to_contain_text("which is over the budget of $100, and nobody decided.")
+    expect(booking.receipt).to_contain_text("nothing was charged")
+    expect(booking.receipt).to_contain_text("given back")
+    booking.expect_rows("completed", "wait-for-approval", "release-seat")
+    booking.expect_rows("pending", "process-payment", "confirm-booking")
+    outcomes = [call.outcome for call in trip_booker.world.calls(booking.booking_id)]
+    assert outcomes == ["found", "held", "released"]
     assert [line for line in console_errors if not REFUSED_BOOKING.search(line)] == []
 
 

@@ -52,6 +52,27 @@ async def test_rejected_trip_gives_the_seat_back(client: Client, world: World) -
     assert outcomes(world) == ["found", "held", "released"]
 
 
+async def test_trip_that_nobody_decides_about_gives_the_seat_back(client: Client, world: World) -> None:
+    """The wait has an end, by itself."""
+    response = await client.post("/api/trips", json={**DEAR, "decideSeconds": 0}, follow_redirects=True)
+    error = (await response.get_json())["error"]
+
+    assert (response.status_code, error["code"]) == (409, "NOBODY_DECIDED")
+    assert error["message"].endswith("and nobody decided")
+    assert outcomes(world) == ["found", "held", "released"]
+
+
+async def test_cancelled_trip_takes_nothing_back_and_cannot_be_approved(client: Client, world: World) -> None:
+    """To cancel a run is to stop it, not to undo it: the seat stays held."""
+    redirect = await client.post("/api/trips", json=DEAR)
+    cancelled = await client.delete(redirect.headers["location"])
+    await decide(client, True)
+    response = await client.get(redirect.headers["location"])
+
+    assert (cancelled.status_code, response.status_code) == (202, 410)
+    assert outcomes(world) == ["found", "held"]
+
+
 async def test_first_decision_counts(client: Client, world: World) -> None:
     """Two clicks, or two bosses: the second event has the ID of the first, and is the same event."""
     redirect = await client.post("/api/trips", json=DEAR)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from trip_booker.bodies import read_order, read_package
+from trip_booker.bodies import read_order, read_package, read_trip
 from trip_booker.errors import InvalidRequestError
 
 PACKAGE = {"bookingId": "PK-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}
@@ -50,6 +52,20 @@ def test_order_is_read_from_the_body() -> None:
 def test_unusable_part_of_an_order_names_the_field(field: str, body: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         read_order(body)
+
+    assert caught.value.field == field
+
+
+def test_approval_has_a_day_unless_the_body_says_otherwise() -> None:
+    assert read_trip({"bookingId": "AP-1"}, default_budget=1)[2:] == (1, timedelta(days=1))
+    assert read_trip({"bookingId": "AP-1", "decideSeconds": 5}, default_budget=1)[3] == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("field", ["budget", "decideSeconds"])
+@pytest.mark.parametrize("value", [-1, 1.5, "5", True, None, 10**9])
+def test_unusable_number_of_a_trip_names_the_field(field: str, value: object) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_trip({"bookingId": "AP-1", field: value}, default_budget=1)
 
     assert caught.value.field == field
 

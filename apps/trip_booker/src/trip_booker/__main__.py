@@ -16,9 +16,9 @@ SERVE = "serve"
 UNTIL_END_OF_INPUT = "--until-end-of-input"
 
 WHAT_TO_TRY = """\
-Trip Booker: {url}
+Open {url} in a browser, book a trip, and kill the server while it pays.
 
-Book a trip:
+Or book from another terminal:
   curl -L '{url}/api/booking?bookingId=BK-1&origin=NYC&destination=LAX&date=2026-12-24'
 Let the seat reservation fail twice (curl -L follows the redirect to the answer):
   curl -L '{url}/api/booking?bookingId=BK-2&fail=reserve-flight:2'

@@ -1,5 +1,5 @@
 """
-Book a trip that somebody has to approve: wait for a person, up to a day, without holding anything in memory.
+Book a trip that somebody has to approve: wait for a person, for a day if need be, without anything in memory.
 
 The seat is held while the run waits for the event ``trip/approved`` of this booking. Approved, the card is charged;
 rejected, or if nobody decides in time, the seat is given back.
@@ -26,7 +26,7 @@ blueprint = Blueprint("approval", __name__)
 @inngest.endpoint
 async def book_approved_trip() -> ResponseReturnValue:
     """Reserve, wait for the approval if the trip is over budget, then pay and confirm."""
-    booking_id, wanted, budget = read_trip(await request.get_json(silent=True), default_budget=BUDGET)
+    booking_id, wanted, budget, decide_within = read_trip(await request.get_json(silent=True), default_budget=BUDGET)
 
     found = await step.run("search-availability", airline.search, booking_id, wanted)
     cheapest = min(found["flights"], key=lambda flight: flight["price"])
@@ -34,12 +34,12 @@ async def book_approved_trip() -> ResponseReturnValue:
 
     if seat["price"] > budget:
         decision = await step.wait_for_event(
-            "wait-for-approval", event="trip/approved", match="data.bookingId", timeout="24h", since="run"
+            "wait-for-approval", event="trip/approved", match="data.bookingId", timeout=decide_within, since="run"
         )
         if decision is None or not decision.data["approved"]:
             await step.run("release-seat", airline.release, booking_id, seat)
-            code = "NOT_APPROVED" if decision else "NOBODY_DECIDED"
-            message = f"the trip costs ${seat['price']}, which is over the budget of ${budget}"
+            code, why = ("NOT_APPROVED", "it was rejected") if decision else ("NOBODY_DECIDED", "nobody decided")
+            message = f"the trip costs ${seat['price']}, which is over the budget of ${budget}, and {why}"
             return {"success": False, "bookingId": booking_id, "error": {"code": code, "message": message}}, 409
 
     payment = await step.run("process-payment", charge_card, booking_id, seat["price"])

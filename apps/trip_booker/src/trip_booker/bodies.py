@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from trip_booker.errors import InvalidRequestError
 from trip_booker.ids import read_id
 from trip_booker.trips import Trip, read_booking
+
+DAY_SECONDS = 24 * 3600
 
 
 class Package(TypedDict):
@@ -55,19 +58,22 @@ def read_hold(body: object) -> tuple[str, Trip, int]:
     """
     fields = _fields(body)
     booking_id, wanted = read_booking(fields)
-    return booking_id, wanted, _whole_number(fields, "holdSeconds", default=20, largest=24 * 3600)
+    return booking_id, wanted, _whole_number(fields, "holdSeconds", default=20, largest=DAY_SECONDS)
 
 
-def read_trip(body: object, *, default_budget: int) -> tuple[str, Trip, int]:
+def read_trip(body: object, *, default_budget: int) -> tuple[str, Trip, int, timedelta]:
     """
-    Return the booking ID, the trip, and the price in whole dollars up to which nobody has to approve it.
+    Return the booking ID, the trip, the price in whole dollars up to which nobody has to approve it, and the time in
+    which somebody may: a day unless *body* says otherwise.
 
     Raises:
         InvalidRequestError: A field is missing or makes no sense; names the first such field.
     """
     fields = _fields(body)
     booking_id, wanted = read_booking(fields)
-    return booking_id, wanted, _whole_number(fields, "budget", default=default_budget, largest=100_000)
+    budget = _whole_number(fields, "budget", default=default_budget, largest=100_000)
+    decide_seconds = _whole_number(fields, "decideSeconds", default=DAY_SECONDS, largest=DAY_SECONDS)
+    return booking_id, wanted, budget, timedelta(seconds=decide_seconds)
 
 
 def read_decision(body: object) -> bool:

@@ -79,6 +79,8 @@ function noteOf(step, now, heard) {
       return wait.until ? `waits, ${clock(wait.until - now)} left` : "waits";
     case "failed":
       return "failed for good";
+    case "cancelled":
+      return "cancelled here";
     default:
       return step.replays.length ? "on disk, not run again" : last?.to ? duration(last.to - last.from) : "done";
   }

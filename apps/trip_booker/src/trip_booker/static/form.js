@@ -78,7 +78,7 @@ function fields() {
     case "tour":
       return { flightId: `${origin}-${destination}`, hotelId: `plaza-${destination}`, carId: `compact-${destination}` };
     case "approval":
-      return { origin, destination, date, budget: Number(byId("budget").value) };
+      return { origin, destination, date, decideSeconds: Number(byId("decideSeconds").value) };
     case "hold":
       return { origin, destination, date, holdSeconds: Number(byId("holdSeconds").value) };
     default:

@@ -1,19 +1,21 @@
 /** The card that says how it stands, and in the end what happened to the money and the seat. */
 
 import { byId, make, setData, setText } from "./dom.js";
-import { crashes, hasEnded, stepId } from "./run.js";
+import { crashes, cutOff, hasEnded, stepId } from "./run.js";
 import { clock, counted } from "./words.js";
 
 /**
  * What is known of a booking.
  * @typedef {object} Booking
  * @property {?string} id
+ * @property {?string} url  the wait URL of its run
  * @property {import("./run.js").Run} run
  * @property {import("./world.js").World} world
  * @property {boolean} connected  whether the run's events come in
  * @property {?number} lostAt  since when they do not, after they did
  * @property {boolean} unknown  whether the server has never heard of it
  * @property {?boolean} decided  what was decided of it here
+ * @property {boolean} cancelling  whether its cancellation was asked for here
  * @property {?{method: string, path: string, count: number, answer: ?{status: number, redirected: boolean}, lost: boolean}} exchange
  *   the request, if it was sent from here
  */
@@ -31,9 +33,14 @@ export function showOutcome(booking, now) {
   byId("countdown").hidden = !outcome.countdown;
   setText(byId("countdown"), outcome.countdown ?? "");
   byId("decision").hidden = !outcome.ask;
+  byId("cancel").disabled = !canBeCancelled(booking);
   showReceipt(outcome.receipt ?? (booking.world.calls.length ? moneyAndSeat(booking.world) : []));
   setText(byId("exchange"), exchangeOf(booking));
 }
+
+/** Whether its run can be cancelled at this moment: it goes on, and its server answers. */
+const canBeCancelled = ({ run, url, connected, cancelling }) =>
+  url !== null && connected && !cancelling && run.startedAt !== null && !hasEnded(run);
 
 function showReceipt(rows) {
   const receipt = byId("receipt");
@@ -148,7 +155,7 @@ function endOf({ run, world }) {
   const died = crashes(run);
   const survived = died ? `${counted(died, "crash")} survived. ${resumption(run)}` : "";
   if (ended === "cancelled") {
-    return { state: "failed", pill: "Cancelled", title: "Cancelled", message: "The run was cancelled, and nothing more will be done.", receipt };
+    return { state: "cancelled", pill: "Cancelled", title: "Cancelled", message: leftBehind(run, world), receipt };
   }
   if (ended === "completed" && status < 400) {
     const double = world.charges.length > 1;
@@ -171,6 +178,27 @@ function endOf({ run, world }) {
     message: [sentence(error.message ?? `The server answered ${status}`), survived].filter(Boolean).join("\n"),
     receipt,
   };
+}
+
+/** Tell what a cancelled run leaves as it is: the end of a handler takes things back, and this one has none. */
+function leftBehind(run, { calls, charges, reservations, bookings }) {
+  const still = (word, things) => (things.length ? `Still ${word}: ${things.join(", ")}.` : "");
+  const left = [
+    still("held", reservations.filter(({ status }) => status === "held").map(() => "seat")),
+    still("booked", [
+      ...reservations.filter(({ status }) => status === "ticketed").map(() => "seat"),
+      ...bookings.filter(({ status }) => status === "booked").map(({ service }) => PARTS[service].toLowerCase()),
+    ]),
+    still("charged", charges.filter(({ status }) => status === "charged").map(({ amount }) => `$${amount}`)),
+  ].filter(Boolean);
+  const steps = cutOff(run).map((step) => stepId(step.key));
+  return [
+    "No further step begins; nothing is taken back.",
+    ...(calls.length && !left.length && !steps.length ? ["Nothing is held, booked or charged."] : left),
+    steps.length ? `${steps.join(", ")} ${steps.length > 1 ? "were" : "was"} under way, and may come through.` : "",
+  ]
+    .filter(Boolean)
+    .join(" ");
 }
 
 /** Tell of processes that came and went while nothing was in memory. */

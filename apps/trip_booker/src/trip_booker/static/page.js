@@ -7,8 +7,8 @@ import * as form from "./form.js";
 import { showLog } from "./log.js";
 import { showOutcome } from "./outcome.js";
 import { showProgress } from "./progress.js";
-import { attach, decide, lookUp, send } from "./request.js";
-import { UNKNOWN, hasEnded, reduce } from "./run.js";
+import { attach, cancel, decide, lookUp, send } from "./request.js";
+import { UNKNOWN, cutOff, hasEnded, reduce } from "./run.js";
 import { watch } from "./stream.js";
 import { layOut, showTimeline } from "./timeline.js";
 import { duration } from "./words.js";
@@ -17,10 +17,16 @@ import { NOTHING, reader, showWorld } from "./world.js";
 // How often times are drawn that pass by themselves.
 const TICK_MS = 100;
 // Kinds of events before which a third party may have been called.
-const CALLED = new Set(["step.completed", "step.retrying", "step.failed", "run.completed", "run.failed"]);
+const CALLED = new Set(["step.completed", "step.retrying", "step.failed", "run.completed", "run.failed", "run.cancelled"]);
+// A step in flight goes on after its run was cancelled, and no event tells of it: for so long the books are looked at.
+const UNTOLD_SECONDS = 20;
+const LOOK_MS = 1000;
 
 /** @type {import("./outcome.js").Booking} */
-const NONE = { id: null, run: UNKNOWN, world: NOTHING, connected: false, lostAt: null, unknown: false, decided: null, exchange: null };
+const NONE = {
+  ...{ id: null, url: null, run: UNKNOWN, world: NOTHING, connected: false, lostAt: null, unknown: false },
+  ...{ decided: null, cancelling: false, exchange: null },
+};
 
 let booking = { ...NONE };
 let request = null;
@@ -69,6 +75,7 @@ function open(id) {
 }
 
 function follow(url) {
+  booking.url = url;
   stop = watch(url, {
     event(event) {
       arrived.push(event);
@@ -148,11 +155,25 @@ byId("kill").addEventListener("click", () => {
 byId("decision").addEventListener("click", async ({ target }) => {
   if (target.dataset.approved === undefined) return;
   booking.decided = target.dataset.approved === "true";
+  // The buttons go away, and the focus with them.
+  byId("outcome").focus();
   redraw();
   await decide(booking.id, booking.decided);
 });
+byId("cancel").addEventListener("click", async () => {
+  const mine = booking;
+  mine.cancelling = true;
+  byId("outcome").focus();
+  redraw();
+  // The event says that it is cancelled. Without an answer the button comes back with the connection.
+  mine.cancelling = await cancel(mine.url);
+});
 addEventListener("popstate", () => location.reload());
 setInterval(() => booking.run.startedAt !== null && !hasEnded(booking.run) && redraw(), TICK_MS);
+setInterval(() => {
+  const { status, endedAt } = booking.run;
+  if (status === "cancelled" && cutOff(booking.run).length && now() - endedAt < UNTOLD_SECONDS) readWorld();
+}, LOOK_MS);
 
 form.showPattern();
 if (document.body.dataset.booking) show(document.body.dataset.booking);

@@ -38,6 +38,8 @@ function wordsOf(step, run, now) {
       return `${waitsFor(step.waits.at(-1).op)}${step.waits.at(-1).until ? `, ${clock(step.waits.at(-1).until - now)} left` : ""}`;
     case "failed":
       return step.error.message;
+    case "cancelled":
+      return step.attempts.at(-1)?.end === "cancelled" ? "under way when the run was cancelled" : "left when the run was cancelled";
     default:
       return step.replays.length ? "on disk, not run again" : "done, on disk";
   }

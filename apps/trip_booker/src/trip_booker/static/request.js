@@ -70,6 +70,16 @@ export async function decide(bookingId, approved) {
   });
 }
 
+/** Cancel the run with this wait URL. Returns whether the server answered. */
+export async function cancel(url) {
+  try {
+    await fetch(url, { method: "DELETE" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Follow the redirect to the wait URL, and no further: the stream is read elsewhere. */
 async function locate(url, options) {
   const stop = new AbortController();

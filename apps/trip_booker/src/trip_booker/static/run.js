@@ -22,9 +22,10 @@ import { describe } from "./words.js";
  */
 
 /**
- * One attempt of a step. When one that died with its process really ended, nobody knows: its end is that of the pass.
+ * One attempt of a step. When one that died with its process, or was cut off by the cancellation of its run, really
+ * ended, nobody knows: its end is that of the pass.
  * @typedef {{attempt: number, epoch: number, pid: number, from: number, to: ?number,
- *   end: ?("completed"|"failed"|"died")}} Attempt
+ *   end: ?("completed"|"failed"|"died"|"cancelled")}} Attempt
  */
 
 /**
@@ -35,7 +36,7 @@ import { describe } from "./words.js";
 /**
  * @typedef {object} Step
  * @property {string} key
- * @property {"running"|"lost"|"retrying"|"waiting"|"completed"|"failed"} state
+ * @property {"running"|"lost"|"retrying"|"waiting"|"completed"|"failed"|"cancelled"} state
  * @property {number} attempt
  * @property {string} progress  what it told last
  * @property {?{name: string, message: string}} error
@@ -95,6 +96,9 @@ export const hasEnded = (run) => run.endedAt !== null;
 /** @param {Run} run */
 export const crashes = (run) => run.passes.filter((pass) => pass.end === "died").length;
 
+/** The steps that were under way when the run was cancelled: what came of them is not recorded. */
+export const cutOff = (run) => Object.values(run.steps).filter(({ attempts }) => attempts.at(-1)?.end === "cancelled");
+
 /** The ID of a step from its key: `book/pay:1` is a later step `pay` of a branch. */
 export const stepId = (key) => key.slice(key.lastIndexOf("/") + 1).replace(/:\d+$/, "");
 
@@ -115,7 +119,7 @@ const CHANGES = {
   "run.recovered": (run, event) => ({ ...loseSteps(endPass(run, event.at, "died", "")), status: "lost" }),
   "run.completed": (run, event) => end(run, event, "completed"),
   "run.failed": (run, event) => end(run, event, "failed"),
-  "run.cancelled": (run, event) => end(run, event, "cancelled"),
+  "run.cancelled": (run, event) => leaveSteps(end(run, event, "cancelled")),
   "step.started": (run, event) => startAttempt(run, event, event.at),
   "step.progress": (run, event) => change(run, event, () => ({ progress: event.text })),
   "step.retrying": (run, event) =>
@@ -178,10 +182,24 @@ function replay(run, event) {
 /** The process is gone, and so is every attempt that executed in it: its end was not recorded. */
 function loseSteps(run) {
   const dead = run.passes.at(-1);
-  const steps = Object.entries(run.steps).map(([key, step]) => {
-    const attempts = step.attempts.map((attempt) => (attempt.to === null ? { ...attempt, to: dead.to, end: "died" } : attempt));
-    return [key, step.state === "running" ? { ...step, attempts, state: "lost" } : step];
-  });
+  return changeEach(run, (step) => ({
+    attempts: endOpen(step, dead.to, "died"),
+    state: step.state === "running" ? "lost" : step.state,
+  }));
+}
+
+/** The run was cancelled: what had not ended stays as it is. */
+function leaveSteps(run) {
+  const at = run.endedAt;
+  return changeEach(run, (step) =>
+    step.state === "completed" || step.state === "failed"
+      ? {}
+      : { state: "cancelled", attempts: endOpen(step, at, "cancelled"), waits: endWaits(step, at) },
+  );
+}
+
+function changeEach(run, how) {
+  const steps = Object.entries(run.steps).map(([key, step]) => [key, { ...step, ...how(step) }]);
   return { ...run, steps: Object.fromEntries(steps) };
 }
 
@@ -206,6 +224,7 @@ function endAttempt(run, event, how) {
   }));
 }
 
+const endOpen = (step, at, end) => step.attempts.map((attempt) => (attempt.to === null ? { ...attempt, to: at, end } : attempt));
 const endWaits = (step, at) => step.waits.map((wait) => (wait.to === null ? { ...wait, to: at } : wait));
 
 /** @type {Omit<Step, "key">} */

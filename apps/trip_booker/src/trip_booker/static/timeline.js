@@ -92,7 +92,7 @@ function* processItems(run, now, heard) {
     } else if (to === null && now > heard) {
       yield { key: `unheard ${epoch}`, lane: "process", is: "unheard", from: heard, to: now, text: "no answer" };
     } else if (to !== null && end !== "ended") {
-      const back = next?.from ?? now;
+      const back = next?.from ?? run.endedAt ?? now;
       if (back - to > 0.2) yield { key: `idle ${epoch}`, lane: "process", is: "idle", from: to, to: back, title: "Nothing of this run is in memory" };
     }
   }

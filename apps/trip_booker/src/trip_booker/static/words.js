@@ -50,7 +50,7 @@ const LINES = {
   "run.recovered": (_, run) => line("bad", `Process ${run.passes.at(-1)?.pid ?? ""} died. The run is on disk, and goes on`),
   "run.completed": ({ status, duration: took }) => line(status < 400 ? "good" : "warn", `Answered ${status} after ${duration(took)}`),
   "run.failed": ({ status, error }) => line("bad", `Failed with ${status}${error ? `: ${error.message}` : ""}`),
-  "run.cancelled": () => line("bad", "Cancelled"),
+  "run.cancelled": () => line("warn", "Cancelled: no step begins any more, and none takes anything back"),
   "step.started": ({ step, attempt }, run) => {
     const again = run.steps[step]?.state === "lost";
     return line("plain", `${step} ${again ? "runs again: its end was never recorded" : attempt > 1 ? `attempt ${attempt}` : "runs"}`);
