@@ -17,6 +17,8 @@ nox.options.default_venv_backend = "virtualenv"
 SDK = "./packages/inngest_durable[quart,flask]"
 TRIP_BOOKER = "./apps/trip_booker"
 BUN_EQUIVALENT = "./apps/bun_equivalent"
+# Tests mostly wait, for servers that start and for pauses that end: twice as many processes as CI has cores.
+PARALLEL = ["--numprocesses=4", "--dist=worksteal"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -56,9 +58,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test the SDK, the apps and the README: `nox -s tests -- -k retry` runs a part."""
+    """Test the SDK, the apps and the README, in four processes; `nox -s tests -- -k retry` runs a part in one."""
     session.install("-q", *group("test"), "-e", SDK, "-e", TRIP_BOOKER, "-e", BUN_EQUIVALENT)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 # Threads of step functions and of parallel branches, each at once in one process; further ones wait their turn.
 THREADS = 64
@@ -30,7 +31,15 @@ def start_thread(name: str, call: Callable[[], Any]) -> tuple[asyncio.Future[Any
     returned: concurrent.futures.Future[None] = concurrent.futures.Future()
     target = partial(contextvars.copy_context().run, _call, loop, done, returned, call)
     threading.Thread(target=target, name=name, daemon=True).start()
+    under_way = _under_way.setdefault(loop, set())
+    under_way.add(returned)
+    returned.add_done_callback(under_way.discard)
     return done, returned
+
+
+def threads_of(loop: asyncio.AbstractEventLoop) -> set[concurrent.futures.Future[None]]:
+    """Return what ends with each of the threads that were started on *loop* and have not ended. For tests."""
+    return set(_under_way.get(loop, ()))
 
 
 async def call_apart(name: str, call: Callable[[], Any]) -> None:
@@ -97,3 +106,6 @@ def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any], error: Bas
         # The loop has closed: the process stops, the attempt is not recorded, and the run goes on after the restart.
         if not loop.is_closed():
             raise
+
+
+_under_way: WeakKeyDictionary[asyncio.AbstractEventLoop, set[concurrent.futures.Future[None]]] = WeakKeyDictionary()

@@ -181,9 +181,7 @@ class Inngest:
         Raises:
             EventError: One of them is too large or has no JSON form.
         """
-        if not self.is_started():
-            await self.start()
-        return await self.inbox.send(events)
+        return await self._started(lambda: self.inbox.send(events))
 
     async def send_signal(self, name: str, data: Any = None) -> bool:
         """
@@ -199,9 +197,7 @@ class Inngest:
         Raises:
             EventError: *data* is too large or has no JSON form.
         """
-        if not self.is_started():
-            await self.start()
-        return await self.inbox.send_signal(name, data)
+        return await self._started(lambda: self.inbox.send_signal(name, data))
 
     async def cancel(self, run_id: str) -> bool:
         """
@@ -216,9 +212,17 @@ class Inngest:
         Raises:
             RunNotFoundError: There is no such run.
         """
-        if not self.is_started():
-            await self.start()
-        return await self.engine.cancel(run_id)
+        return await self._started(lambda: self.engine.cancel(run_id))
+
+    async def _started(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do *work* where the engine runs, which is started first: with Flask not where the caller is."""
+
+        async def working() -> T:
+            if not self.is_started():
+                await self.start()
+            return await work()
+
+        return await self.on_loop(working)
 
     @property
     def sync(self) -> BlockingCalls:

@@ -7,17 +7,21 @@ driven to its end in its thread: what it awaits is there at once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import flask
 import flask.views
 import pytest
 import quart
 import quart.views
+from inngest_durable import Inngest, sync
 from inngest_durable import step as async_step
-from inngest_durable import sync
 from inngest_durable._portal import Done
 from inngest_durable.flask import FlaskAdapter
 from inngest_durable.flask import current_pass as flask_pass
@@ -41,20 +45,28 @@ __all__ = [
     "current_pass",
     "EACH_SERVER",
     "endpoint_adapter",
+    "g",
     "get_data",
+    "get_json",
     "method_view",
+    "nap",
     "over_both",
     "over_quart_only",
+    "parallel",
     "put_middleware",
     "redirect",
     "request",
     "Response",
+    "send_signal",
     "session",
     "step",
+    "url_for",
     "Web",
     "web",
     "WEBS",
 ]
+
+T = TypeVar("T")
 
 
 def driven(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,6 +125,11 @@ class Web:
     current_pass: Callable[[], Any]
     servers: tuple[Callable[..., ThreadServer], Callable[..., ThreadServer]]
 
+    @property
+    def blocks(self) -> bool:
+        """Whether handlers run in threads, and block where others await."""
+        return self.module is flask
+
 
 WEBS = {
     "quart": Web(quart, quart.Quart, QuartAdapter(), quart_pass, (UvicornThread, HypercornThread)),
@@ -134,18 +151,25 @@ def choose(name: str) -> Web:
 
 
 def web() -> Web:
-    """Return the framework that the test runs over."""
-    return WEBS[_chosen]
+    """Return the framework of the request that is served here; elsewhere, the one that the test runs over."""
+    return WEBS["flask" if flask.has_request_context() else "quart" if quart.has_request_context() else _chosen]
 
 
 class _Step:
     """The steps of the framework's colour; what one returns is awaited."""
 
     def __getattr__(self, name: str) -> Any:
-        if _chosen == "quart":
+        if not web().blocks:
             return getattr(async_step, name)
         found = getattr(sync.step, name)
-        return found if name == "idempotency_key" else lambda *args, **kwargs: Done(found(*args, **kwargs))
+        if name == "idempotency_key":
+            return found
+        return lambda *args, **kwargs: Done(found(*map(_plain, args), **kwargs))
+
+
+def _plain(value: Any) -> Any:
+    """Return a step's `async def` function as a plain one; any other value as it is."""
+    return driven(value) if inspect.iscoroutinefunction(value) else value
 
 
 class _Adapter:
@@ -166,9 +190,41 @@ def get_data() -> Any:
     return Done(data) if isinstance(data, bytes) else data
 
 
+def get_json() -> Any:
+    """Return the JSON in the body of the request, to be awaited."""
+    data: Any = request.get_json()
+    return data if isinstance(data, Coroutine) else Done(data)
+
+
+def parallel(*calls: Callable[[], Awaitable[T]]) -> Awaitable[list[T]]:
+    """Call *calls* at the same time, as the framework's handlers do it; their results are to be awaited."""
+    if not web().blocks:
+        return asyncio.gather(*(call() for call in calls))
+    return Done(sync.group.parallel([partial(_result_of, call) for call in calls]))
+
+
+def _result_of(call: Callable[[], Any]) -> Any:
+    return call().result
+
+
+def send_signal(inngest: Inngest, name: str, data: Any = None) -> Awaitable[bool]:
+    """Send a signal as the application's own code does, to be awaited."""
+    if not web().blocks:
+        return inngest.send_signal(name, data)
+    return Done(inngest.sync.send_signal(name, data))
+
+
+def nap(seconds: float) -> Awaitable[None]:
+    """Pause a handler or a step's function in real time, to be awaited."""
+    if not web().blocks:
+        return asyncio.sleep(seconds)
+    time.sleep(seconds)
+    return Done(None)
+
+
 async def body_chunks() -> AsyncIterator[bytes]:
     """Yield the body of the request as it comes."""
-    if _chosen == "quart":
+    if not web().blocks:
         async for chunk in request.body:
             yield chunk
     else:
@@ -184,7 +240,7 @@ def method_view() -> Any:
 
 def put_middleware(app: Any, meet: Callable[[], None]) -> None:
     """Put middleware round *app* that calls *meet* before each request."""
-    if _chosen == "quart":
+    if not web().blocks:
         asgi_app = app.asgi_app
 
         async def asgi_middleware(scope: Any, receive: Any, send: Any) -> None:
@@ -207,12 +263,13 @@ if TYPE_CHECKING:
     # Written as for Quart, and checked as such.
     from inngest_durable import step
     from inngest_durable.quart import current_pass, endpoint_adapter
-    from quart import Response, abort, redirect, request, session
+    from quart import Response, abort, g, redirect, request, session, url_for
 else:
     step = _Step()
     endpoint_adapter = _Adapter()
     request = LocalProxy(lambda: web().module.request)
     session = LocalProxy(lambda: web().module.session)
+    g = LocalProxy(lambda: web().module.g)
 
     def current_pass() -> Any:
         """Tell which pass it is."""
@@ -225,6 +282,10 @@ else:
     def redirect(*args: Any) -> Any:
         """Answer by a redirect."""
         return web().module.redirect(*args)
+
+    def url_for(*args: Any, **kwargs: Any) -> Any:
+        """Return the URL of a view."""
+        return web().module.url_for(*args, **kwargs)
 
     def Response(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  # stands for a class
         """Make a response."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Blueprint, Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from inngest_durable import Inngest, StepError
 from inngest_durable.flask import current_pass, endpoint_adapter
 
-from packages.inngest_durable.tests.adapters import flask_answers, flask_bookings, flask_failures
+from packages.inngest_durable.tests.adapters import bookings, failures, flask_answers
 from packages.inngest_durable.tests.adapters.application import Application, make_client
+from packages.inngest_durable.tests.adapters.colourless import DrivenAdapter, DrivenFlask
 from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 
 
@@ -25,14 +27,17 @@ def create_app() -> Flask:
 
 def build(folder: Path) -> Application:
     """Return the application on the database and the outside world in *folder*."""
-    app = Flask(__name__)
+    app = DrivenFlask(__name__)
     app.secret_key = "not so secret"
     outside = Outside(folder)
-    inngest = make_client(endpoint_adapter.with_options(held_waits=32), folder)
+    inngest = make_client(DrivenAdapter().with_options(), folder)
 
     _add_hooks(app, outside, folder)
-    flask_bookings.add(app, inngest, outside)
-    flask_failures.add(app, inngest, outside)
+    # Written as for Quart, and checked as such.
+    as_quart: Any = app
+    shop: Any = Blueprint("shop", __name__)
+    bookings.add(as_quart, inngest, outside, shop)
+    failures.add(as_quart, inngest, outside)
     flask_answers.add(app, inngest, outside)
     inngest.init_app(app)
     app.config["INNGEST"] = inngest

@@ -48,7 +48,7 @@ def exit_at_reentry(folder: Path) -> None:
 
     def handler() -> str:
         if "leave" in request.args:
-            step.sleep("pause", "100ms")
+            step.sleep("pause", "300ms")
             sys.exit(3)
         return step.run("one", str)
 
@@ -103,7 +103,7 @@ def fork_while_busy(folder: Path) -> None:
     @app.get("/<gate>")
     @inngest.endpoint(id="pass")
     def gated(gate: str) -> str:
-        step.sleep("pause", "100ms")
+        step.sleep("pause", "300ms")
         return step.run("held", outside.held, gate)
 
     inngest.init_app(app)

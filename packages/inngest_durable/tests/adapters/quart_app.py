@@ -8,10 +8,10 @@ from pathlib import Path
 
 from inngest_durable import Inngest, StepError
 from inngest_durable.quart import current_pass, endpoint_adapter
-from quart import Quart, Response, g, jsonify, request
+from quart import Blueprint, Quart, Response, g, jsonify, request
 from quart.typing import ResponseReturnValue
 
-from packages.inngest_durable.tests.adapters import quart_answers, quart_bookings, quart_failures
+from packages.inngest_durable.tests.adapters import bookings, failures, quart_answers
 from packages.inngest_durable.tests.adapters.application import Application, make_client
 from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 
@@ -31,8 +31,8 @@ def build(folder: Path) -> Application:
     inngest = make_client(endpoint_adapter, folder)
 
     _add_hooks(app, outside, folder)
-    quart_bookings.add(app, inngest, outside)
-    quart_failures.add(app, inngest, outside)
+    bookings.add(app, inngest, outside, Blueprint("shop", __name__))
+    failures.add(app, inngest, outside)
     quart_answers.add(app, inngest, outside)
     inngest.init_app(app)
     return Application(app, inngest)

@@ -55,6 +55,12 @@ class Site:
             response = self.client.send(response.next_request)
         return response
 
+    def cancel(self, run_id: str) -> bool:
+        """Cancel a run as the application's own code does."""
+        if isinstance(self.server, WsgiThread):
+            return self.inngest.sync.cancel(run_id)
+        return self.server.call(lambda: self.inngest.cancel(run_id))
+
     def leave(self) -> None:
         """Let go of whatever is held, and tell the server to end, which takes it a moment."""
         self.outside.open("*")

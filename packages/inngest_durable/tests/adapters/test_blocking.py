@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import ConfigurationError, Event, RunNotFoundError, step
+from inngest_durable import ConfigurationError, EmbeddedEngine, Event, Inngest, RunNotFoundError, step
+from inngest_durable._portal import portal
+from inngest_durable.engines.records import Write
+from inngest_durable.flask import FlaskAdapter
 from inngest_durable.sync import step as sync_step
+from inngest_durable.testing import MemoryStore
 
 from packages.inngest_durable.tests.adapters import flask_app, quart_app
 from packages.inngest_durable.tests.adapters.waiting import wait_until
@@ -97,3 +102,28 @@ def test_engine_that_does_not_run_is_not_waited_for(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="start the engine first"):
         inngest.sync.cancel(UNKNOWN)
+
+
+class NotingStore(MemoryStore):
+    """Notes which event loops write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loops: set[asyncio.AbstractEventLoop] = set()
+
+    def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
+        self.loops.add(asyncio.get_running_loop())
+        return super().write(*writes, lazy=lazy)
+
+
+async def test_coroutine_of_a_flask_application_writes_where_its_engine_runs() -> None:
+    """As of an `async def` view, which has an event loop of its own: a store is used by one thread alone."""
+    store = NotingStore()
+    inngest = Inngest("tests", FlaskAdapter(), EmbeddedEngine(store=store))
+    with inngest.running():
+        assert await inngest.send(Event("trip/told", id="told")) == ["told"]
+        assert await inngest.send_signal("nobody") is False
+        with pytest.raises(RunNotFoundError):
+            await inngest.cancel(UNKNOWN)
+
+    assert store.loops == {portal.loop}

@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from inngest_durable import Limits, step
+from inngest_durable import Limits
 from inngest_durable._core.model import RunStatus
 
+from packages.inngest_durable.tests.adapters.colourless import Web, over_both, step
 from packages.inngest_durable.tests.adapters.office import EVENT_KEY, Office, make_office, opened
+
+pytestmark = over_both
 
 URL = f"/_inngest/e/{EVENT_KEY}"
 
@@ -28,7 +31,7 @@ def approval_office(folder: Path, **options: Any) -> Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
+def office(tmp_path: Path, web: Web) -> Office:
     """Make that application, not yet connected."""
     return approval_office(tmp_path)
 
@@ -40,7 +43,7 @@ async def test_event_is_taken_and_wakes_its_runs(office: Office) -> None:
         answer = await office.post(URL, json=sent)
 
         assert answer.status_code == 200
-        assert await answer.get_json() == {"ids": ["e1"], "status": 200}
+        assert answer.json == {"ids": ["e1"], "status": 200}
         assert await office.end(location) == {"name": "approved", "data": {"n": 1}, "id": "e1", "ts": 5}
 
 
@@ -48,7 +51,7 @@ async def test_several_events_are_taken_together(office: Office) -> None:
     async with opened(office):
         location = await office.parked("/approval")
         answer = await office.post(URL, json=[{"name": "other", "data": None}, {"name": "approved"}])
-        ids = (await answer.get_json())["ids"]
+        ids = (answer.json)["ids"]
         event = await office.end(location)
 
         assert len(set(ids)) == 2
@@ -70,7 +73,7 @@ async def test_wrong_key_is_refused(office: Office, key: str) -> None:
         answer = await office.post(f"/_inngest/e/{key}", json={"name": "approved"})
 
         assert answer.status_code == 401
-        assert await answer.get_json() == {"error": "Event key not found", "status": 401}
+        assert answer.json == {"error": "Event key not found", "status": 401}
         assert office.run(location).status is RunStatus.WAITING
 
 
@@ -99,7 +102,7 @@ async def test_what_is_no_event_is_refused_whole(office: Office, body: bytes, fa
     async with opened(office):
         location = await office.parked("/approval")
         answer = await office.post(URL, data=body)
-        said = await answer.get_json()
+        said = answer.json
 
         assert answer.status_code == 400
         assert said["status"] == 400
@@ -116,8 +119,8 @@ async def test_events_over_a_limit_are_refused_whole(tmp_path: Path) -> None:
         body = await office.post(URL, json=[{"name": "approved"}] * 100)
 
         assert (event.status_code, body.status_code) == (413, 413)
-        assert "event 'approved': event_data is 111, over the limit of 100" in (await event.get_json())["error"]
-        assert "request_body" in (await body.get_json())["error"]
+        assert "event 'approved': event_data is 111, over the limit of 100" in event.json["error"]
+        assert "request_body" in body.json["error"]
         assert office.run(location).status is RunStatus.WAITING
 
 
@@ -125,7 +128,7 @@ async def test_no_events_are_no_mistake(office: Office) -> None:
     async with opened(office):
         answer = await office.post(URL, json=[])
 
-        assert await answer.get_json() == {"ids": [], "status": 200}
+        assert answer.json == {"ids": [], "status": 200}
 
 
 @pytest.mark.parametrize("event_key", [None, ""])

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import RetryPolicy, StepError, StepOptions, step
-from inngest_durable.sync import step as sync_step
-from quart import Quart, jsonify
+from inngest_durable import RetryPolicy, StepError, StepOptions
 
-from packages.inngest_durable.tests.adapters import flask_app
-from packages.inngest_durable.tests.adapters.quart_app import small_app
+from packages.inngest_durable.tests.adapters.colourless import Web, over_both, step
+from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+
+pytestmark = over_both
 
 QUICK = RetryPolicy(max_retries=2, initial="1ms")
 Answer = tuple[int, dict[str, str], bytes]
@@ -75,38 +75,38 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def ask(tmp_path: Path, api: Api) -> Iterator[Ask]:
+def office(tmp_path: Path, web: Web) -> Office:
+    """Make an application in real time, not yet connected."""
+    return make_office(tmp_path, "memory", real_time=True)
+
+
+@pytest.fixture
+def ask(office: Office, api: Api) -> Ask:
     """Return a function that lets an endpoint fetch, and returns what a client then gets, following redirects."""
-    app, inngest, _ = small_app(tmp_path)
     wanted: dict[str, Any] = {}
     policies = [QUICK]
 
-    @app.get("/seats")
-    @inngest.endpoint
     async def seats() -> Any:
         try:
             answer = await step.fetch(StepOptions("ask", retries=policies[-1]), **wanted)
         except StepError as error:
-            return jsonify(error=error.name, message=error.message, attempts=error.attempt), 502
-        return jsonify(status=answer.status, ok=answer.ok, text=answer.text, kind=answer.header("Content-Type"))
+            return {"error": error.name, "message": error.message, "attempts": error.attempt}, 502
+        return {
+            "status": answer.status,
+            "ok": answer.ok,
+            "text": answer.text,
+            "kind": answer.header("Content-Type"),
+        }
 
-    inngest.init_app(app)
+    office.add("/seats", seats)
 
     async def asked(policy: RetryPolicy = QUICK, **arguments: Any) -> Any:
         policies.append(policy)
         wanted.update({"url": f"{api.url}/seats", **arguments})
-        return await _followed(app)
+        async with opened(office):
+            return await office.end("/seats")
 
-    return asked  # type: ignore[return-value]  # a fixture without teardown
-
-
-async def _followed(app: Quart) -> Any:
-    async with app.test_app() as running:
-        client = running.test_client()
-        path = "/seats"
-        while (response := await client.get(path)).status_code == 303:
-            path = response.headers["location"]
-        return await response.get_json()
+    return asked
 
 
 async def test_answer_is_returned(ask: Ask, api: Api) -> None:
@@ -181,25 +181,18 @@ async def test_two_bodies_are_refused(ask: Ask) -> None:
         await step.fetch("ask", "http://localhost", json={}, content=b"")
 
 
-def test_flask_handler_fetches(tmp_path: Path, api: Api) -> None:
-    """In the handler's thread, with the same rules: trouble is tried again, what comes then is memoized."""
-    app, inngest, _ = flask_app.small_app(tmp_path)
+async def test_answer_is_memoized(office: Office, api: Api) -> None:
+    """A replay does not ask again."""
     api.answers = [(503, {}, b""), api.answers[0]]
 
-    @app.get("/seats")
-    @inngest.endpoint
-    def seats() -> Any:
-        answer = sync_step.fetch(StepOptions("ask", retries=QUICK), f"{api.url}/seats", method="POST", json={"a": 1})
-        sync_step.sleep("replay", "1ms")
+    async def seats() -> Any:
+        answer = await step.fetch(StepOptions("ask", retries=QUICK), f"{api.url}/seats", method="POST", json={"a": 1})
+        await step.sleep("replay", "1ms")
         return {"status": answer.status, "seats": answer.json()["seats"]}
 
-    inngest.init_app(app)
-    with inngest.running():
-        client = app.test_client()
-        response = client.get("/seats")
-        while response.status_code == 303:
-            response = client.get(response.headers["location"])
+    office.add("/seats", seats)
+    async with opened(office):
+        assert await office.end("/seats") == {"status": 200, "seats": 3}
 
-    assert response.get_json() == {"status": 200, "seats": 3}
     assert [(method, body) for method, _, _, body in api.asked] == [("POST", b'{"a":1}')] * 2
     assert len({headers["idempotency-key"] for _, _, headers, _ in api.asked}) == 1

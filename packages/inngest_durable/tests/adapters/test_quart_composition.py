@@ -127,7 +127,7 @@ def _named_app(name: str, folder: Path, path: str = "/") -> tuple[Quart, Inngest
     @app.get(path)
     @inngest.endpoint(id=name, retries=QUICK)
     async def handler() -> str:
-        await step.sleep("pause", "100ms")
+        await step.sleep("pause", "300ms")
         return f"{await step.run('charge', outside.act, name)}"
 
     inngest.init_app(app)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -21,6 +23,10 @@ from packages.inngest_durable.tests.adapters.quart_app import small_app
 from packages.inngest_durable.tests.adapters.records import Records
 from packages.inngest_durable.tests.adapters.servers import ServerProcess, free_port
 from packages.inngest_durable.tests.adapters.site import RUN_ID
+from packages.inngest_durable.tests.adapters.waiting import wait_until
+
+# Longer than it takes to end a server.
+PAUSE = timedelta(milliseconds=500)
 
 
 def test_engine_starts_after_the_applications_own_startup(tmp_path: Path, serve: Serve) -> None:
@@ -40,7 +46,7 @@ def test_engine_starts_after_the_applications_own_startup(tmp_path: Path, serve:
         @inngest.endpoint
         async def handler() -> list[str]:
             outside.record("pass", resources=list(resources))
-            await step.sleep("pause", "50ms")
+            await step.sleep("pause", PAUSE)
             return await step.run("use", lambda: list(resources))
 
         inngest.init_app(app)
@@ -48,7 +54,9 @@ def test_engine_starts_after_the_applications_own_startup(tmp_path: Path, serve:
 
     first = serve(*build()[:2])
     run_id = first.get("/").headers[RUN_ID]
+    due_at = time.time() + PAUSE.total_seconds()
     first.close()
+    wait_until(lambda: time.time() > due_at, "the run to be due")
     serve(*build()[:2])
 
     assert Records(database_of(tmp_path)).wait_for_end(run_id).status == "completed"

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from inngest_durable import EventError, Limits, SignalTakenError, step
+from inngest_durable import EventError, Limits, SignalTakenError
 from inngest_durable._core.model import RunStatus
-from quart import request
 
+from packages.inngest_durable.tests.adapters.colourless import Web, over_both, request, step
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+
+pytestmark = over_both
 
 
 async def paid() -> Any:
@@ -21,7 +23,7 @@ async def paid() -> Any:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def office(request: pytest.FixtureRequest, tmp_path: Path) -> Office:
+def office(request: pytest.FixtureRequest, tmp_path: Path, web: Web) -> Office:
     """Make an application with the endpoint `paid`, not yet connected."""
     office = make_office(tmp_path, request.param, limits=Limits(event_data=50))
     office.add("/paid", paid)
@@ -32,10 +34,10 @@ async def test_signal_wakes_the_step_that_waits_for_it(office: Office) -> None:
     async with opened(office):
         one, other = await office.parked("/paid?name=a"), await office.parked("/paid?name=b")
 
-        assert await office.inngest.send_signal("a", {"amount": 5}) is True
+        assert await office.send_signal("a", {"amount": 5}) is True
         assert await office.end(one) == {"signal": {"signal": "a", "data": {"amount": 5}}}
         assert office.run(other).status is RunStatus.WAITING
-        assert await office.inngest.send_signal("a") is False
+        assert await office.send_signal("a") is False
 
 
 async def test_signal_that_does_not_come_is_nothing(office: Office) -> None:
@@ -44,7 +46,7 @@ async def test_signal_that_does_not_come_is_nothing(office: Office) -> None:
         await office.clock.advance("1h")
 
         assert await office.end(location) == {"signal": None}
-        assert await office.inngest.send_signal("a") is False
+        assert await office.send_signal("a") is False
 
 
 async def test_second_step_that_waits_is_an_error_that_names_the_first(office: Office) -> None:
@@ -61,7 +63,7 @@ async def test_second_step_that_waits_is_an_error_that_names_the_first(office: O
         first = await office.parked("/paid?name=a")
         location = await office.parked("/second")
         # By the time of the replay the name is free, and the step raises what it raised before.
-        await office.inngest.send_signal("a")
+        await office.send_signal("a")
         await office.end(first)
         await office.clock.advance("1m")
         text, hint = await office.end(location)
@@ -97,6 +99,6 @@ async def test_signal_that_cannot_be_sent_is_refused(office: Office) -> None:
         location = await office.parked("/paid?name=a")
         for name, data in [("", 1), ("a", object()), ("a", "x" * 50)]:
             with pytest.raises(EventError):
-                await office.inngest.send_signal(name, data)
+                await office.send_signal(name, data)
 
         assert office.run(location).status is RunStatus.WAITING

@@ -10,24 +10,29 @@ from typing import Any
 import pytest
 
 from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.servers import hypercorn_command, uvicorn_command
+from packages.inngest_durable.tests.adapters.servers import hypercorn_command
 from packages.inngest_durable.tests.adapters.waiting import wait_until
-from packages.inngest_durable.tests.crash import quart_app
+from packages.inngest_durable.tests.crash import trips_app
 from packages.inngest_durable.tests.crash.effects import Effects
+from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
 
-APP = f"{quart_app.__name__}:create_app"
-SERVERS = {
-    "uvicorn": lambda port: uvicorn_command(APP, port),
-    # Without a master process, which would hide the end of the one that is killed.
-    "hypercorn": lambda port: hypercorn_command(APP, port, "--workers", "0"),
-}
 TRIP = {"handler", "one", "between", "left", "right", "three"}
 
 
-@pytest.fixture(params=["uvicorn"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SiteProcess]:
-    """Serve the application of `quart_app` in a process; the test may name another server."""
-    with closing(SiteProcess(SERVERS[request.param], tmp_path)) as site:
+@pytest.fixture(params=["quart", "flask"])
+def site(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> Iterator[SiteProcess]:
+    """Serve the application of `trips_app` in a process, on each framework, by uvicorn or waitress."""
+    app = f"{trips_app.__name__}:create_{request.param}_app"
+    with closing(ForkedSite(zygote, app, tmp_path)) as site:
+        yield site
+
+
+@pytest.fixture
+def hypercorn(tmp_path: Path) -> Iterator[SiteProcess]:
+    """Serve it by hypercorn."""
+    # Without a master process, which would hide the end of the one that is killed.
+    app = f"{trips_app.__name__}:create_quart_app"
+    with closing(SiteProcess(lambda port: hypercorn_command(app, port, "--workers", "0"), tmp_path)) as site:
         yield site
 
 
@@ -92,9 +97,9 @@ def test_run_completes_after_kills(site: SiteProcess, armed: dict[str, list[int]
     check_effects(site, run.id)
 
 
-@pytest.mark.parametrize("site", ["hypercorn"], indirect=True)
-def test_run_completes_after_a_kill_under_hypercorn(site: SiteProcess) -> None:
+def test_run_completes_after_a_kill_under_hypercorn(hypercorn: SiteProcess) -> None:
     """Another server changes nothing."""
+    site = hypercorn
     Effects(site.folder).arm("three", 1)
     crash(site, "/trip")
     run = site.records.wait_for_only_run()

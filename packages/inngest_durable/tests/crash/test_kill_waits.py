@@ -13,19 +13,19 @@ import pytest
 
 from packages.inngest_durable.tests.adapters.processes import SiteProcess
 from packages.inngest_durable.tests.adapters.records import RunRecord
-from packages.inngest_durable.tests.adapters.servers import uvicorn_command
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.crash import waits_app
 from packages.inngest_durable.tests.crash.effects import Effects
+from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
 
-APP = f"{waits_app.__name__}:create_app"
 APPROVED = {"name": "approved", "id": "e1", "data": {"by": "Ann"}}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[SiteProcess]:
-    """Serve the application of `waits_app` in a process."""
-    with closing(SiteProcess(lambda port: uvicorn_command(APP, port), tmp_path)) as site:
+@pytest.fixture(params=["quart", "flask"])
+def site(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> Iterator[SiteProcess]:
+    """Serve the application of `waits_app` in a process, on each framework."""
+    app = f"{waits_app.__name__}:create_{request.param}_app"
+    with closing(ForkedSite(zygote, app, tmp_path)) as site:
         yield site
 
 

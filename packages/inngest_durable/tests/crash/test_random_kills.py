@@ -1,16 +1,13 @@
-"""A server is killed with SIGKILL at 50 random moments with runs in flight; then the books are done."""
+"""A server is killed with SIGKILL at many random moments with runs in flight; then the books are done."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -23,11 +20,12 @@ import pytest
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import REPOSITORY, free_port
+from packages.inngest_durable.tests.adapters.servers import free_port
 from packages.inngest_durable.tests.adapters.waiting import wait_until
-from packages.inngest_durable.tests.crash import zygote
+from packages.inngest_durable.tests.crash import trips_app
+from packages.inngest_durable.tests.crash.forks import ForkedServer, Zygote
 
-KILLS = 50
+KILLS = {"quart": 50, "flask": 25}
 SEED = 20261122
 # Some servers die before they listen or while they recover, the others this long after they began to listen, at most.
 YOUNG_DEATHS = 0.2
@@ -47,40 +45,22 @@ class Servers:
         folder: The database, the outside world and the output.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, zygote: Zygote, app: str, folder: Path) -> None:
         self.port = free_port()
+        self._zygote = zygote
+        self._app = app
         self._folder = folder
-        self._log = (folder / "server.log").open("ab")
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-m", zygote.__name__],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
-                "FOLDER": str(folder),
-                "PORT": str(self.port),
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            bufsize=1,
-        )
-        self._server = 0
+        self._server: ForkedServer | None = None
 
     def start(self) -> None:
         """Start a server, without waiting for it."""
-        self._server = self._tell("start")
+        self._server = ForkedServer(self._zygote, self._app, self.port, self._folder)
 
     def kill(self) -> None:
         """Kill it."""
-        server, self._server = self._server, 0
-        os.kill(server, signal.SIGKILL)
-        assert self._tell("reap") == signal.SIGKILL, self.output
-
-    @property
-    def output(self) -> str:
-        """What all of them have printed."""
-        return (self._folder / "server.log").read_text(errors="replace")
+        assert self._server is not None
+        self._server.kill()
+        assert self._server.popen.returncode == -signal.SIGKILL, self._server.output
 
     def is_listening(self) -> bool:
         """Whether the server takes connections."""
@@ -96,23 +76,8 @@ class Servers:
 
     def close(self) -> None:
         """End the line."""
-        if self._server:
-            with suppress(ProcessLookupError):
-                os.kill(self._server, signal.SIGKILL)
-        assert self._zygote.stdin is not None
-        assert self._zygote.stdout is not None
-        self._zygote.stdin.close()
-        self._zygote.wait(10)
-        self._zygote.stdout.close()
-        self._log.close()
-
-    def _tell(self, command: str) -> int:
-        assert self._zygote.stdin is not None
-        assert self._zygote.stdout is not None
-        self._zygote.stdin.write(f"{command}\n")
-        answer = self._zygote.stdout.readline()
-        assert answer, self.output
-        return int(answer)
+        if self._server is not None:
+            self._server.kill()
 
 
 class Books:
@@ -212,13 +177,6 @@ def _memos(database: Path) -> list[tuple[str, str, str]]:
     return [(run_id, key, json.loads(result)) for run_id, key, result in rows]
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    """Give a line of servers."""
-    with closing(Servers(tmp_path)) as servers:
-        yield servers
-
-
 def live_and_die(servers: Servers, books: Books, names: Iterator[str], chance: random.Random) -> None:
     """Start a server, send it some requests, and kill it at a random moment, whatever it is doing."""
     clients: list[socket.socket] = []
@@ -241,19 +199,23 @@ def live_and_die(servers: Servers, books: Books, names: Iterator[str], chance: r
     books.note_death()
 
 
-def test_fifty_random_kills_lose_nothing_and_repeat_nothing(servers: Servers, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("framework", "kills"), KILLS.items())
+def test_random_kills_lose_nothing_and_repeat_nothing(
+    framework: str, kills: int, zygote: Zygote, tmp_path: Path
+) -> None:
     """Every accepted run completes by itself; a memoized step never runs again, and has one memoized effect."""
     chance = random.Random(SEED)
-    names = (str(number) for number in range(KILLS * REQUESTS_PER_LIFE))
+    names = (str(number) for number in range(kills * REQUESTS_PER_LIFE))
     books = Books(tmp_path)
-    for _ in range(KILLS):
-        live_and_die(servers, books, names, chance)
-    servers.start()
-    records = Records(database_of(tmp_path))
-    wait_until(lambda: all(run.is_final for run in records.runs()), "every run to end", 30)
+    with closing(Servers(zygote, f"{trips_app.__name__}:create_{framework}_app", tmp_path)) as servers:
+        for _ in range(kills):
+            live_and_die(servers, books, names, chance)
+        servers.start()
+        records = Records(database_of(tmp_path))
+        wait_until(lambda: all(run.is_final for run in records.runs()), "every run to end", 30)
     repeated = books.check()
 
     # The kills did hit something, and most steps were left alone.
-    assert len(records.runs()) > KILLS / 2
+    assert len(records.runs()) > kills / 2
     assert sum(repeated.values()) > repeated[1]
     assert repeated[1] > repeated[2]

@@ -1,5 +1,7 @@
 """
-The application that is killed while its runs wait for the world, on Quart; `create_app` takes its folder from FOLDER.
+The application that is killed while its runs wait for the world, of the framework that `colourless` stands for.
+
+`create_quart_app` and `create_flask_app` take its folder from FOLDER.
 
     route              what its handler does; `handler`, `child`, `told` and `rows` are places where it may be killed
     /approval          handler; waits for the event "approved"; step after
@@ -21,14 +23,15 @@ from pathlib import Path
 from sqlite3 import Cursor
 from typing import Any
 
-from inngest_durable import EmbeddedEngine, Event, Inngest, step
+from inngest_durable import EmbeddedEngine, Event, Inngest
 from inngest_durable._core.effects import SendEvents
 from inngest_durable.engines.embedded.writes import EXECUTE
 from inngest_durable.engines.records import AddEvents, Found, SaveMemoWith
-from inngest_durable.quart import endpoint_adapter
 from quart import Quart
 
+from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.application import database_of
+from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, send_signal, step
 from packages.inngest_durable.tests.crash.effects import Effects
 
 KEY = "key"
@@ -48,16 +51,29 @@ class DeadlyEngine(EmbeddedEngine):
         super().tell_found(found)
 
 
-def create_app() -> Quart:
-    """Return the application."""
+def create_quart_app() -> Quart:
+    """Return the application on Quart."""
+    return _build()[0]
+
+
+def create_flask_app() -> Quart:
+    """Return the application on Flask, whose runs go on at once."""
+    colourless.choose("flask")
+    app, inngest = _build()
+    inngest.start()
+    return app
+
+
+def _build() -> tuple[Quart, Inngest]:
     folder = Path(os.environ["FOLDER"])
-    app, effects = Quart(__name__), Effects(folder)
-    inngest = Inngest("crash", endpoint_adapter, DeadlyEngine(database_of(folder), effects), event_key=KEY)
+    app, effects = colourless.web().app(__name__), Effects(folder)
+    engine = DeadlyEngine(database_of(folder), effects)
+    inngest = Inngest("crash", adapter_of(endpoint_adapter), engine, event_key=KEY)
     _set_traps(effects)
     _add_waits(app, inngest, effects)
     _add_family(app, inngest, effects)
     inngest.init_app(app)
-    return app
+    return app, inngest
 
 
 def _set_traps(effects: Effects) -> None:
@@ -91,7 +107,7 @@ def _add_waits(app: Quart, inngest: Inngest, effects: Effects) -> None:
 
     @app.get("/go")
     async def go() -> dict[str, bool]:
-        return {"waited": await inngest.send_signal("go", "Ann")}
+        return {"waited": await send_signal(inngest, "go", "Ann")}
 
     @app.get("/sender")
     @inngest.endpoint

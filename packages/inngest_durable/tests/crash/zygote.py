@@ -1,38 +1,69 @@
 """
-Starts servers quickly: everything is imported once, then each server is a fork. A program, run by `test_random_kills`.
+Starts servers quickly: everything is imported once, then each server is a fork. A program, run by `forks`.
 
-It reads lines: ``start`` forks a server and answers with its process ID; ``reap`` waits for that server's end and
-answers with how it ended. The servers listen on PORT and serve the application of `quart_app`.
+It reads lines of JSON and answers each with one: ``{"app": "module:factory", "port": …, "folder": …}`` forks a server
+and is answered with its process ID; a process ID with how that server ended, as in `subprocess.Popen.returncode`.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import uvicorn
+import waitress
 
-from packages.inngest_durable.tests.crash.quart_app import create_app
+
+def serve(factory: Callable[[], Any], port: int) -> None:
+    """Serve an application in this process, by the server of its framework."""
+    app = factory()
+    if hasattr(app, "asgi_app"):
+        uvicorn.run(app, port=port, log_level="warning")
+    else:
+        waitress.serve(app, host="127.0.0.1", port=port, threads=16)
 
 
-def serve() -> None:
-    """Serve the application in this process."""
-    uvicorn.run(create_app, factory=True, port=int(os.environ["PORT"]), log_level="warning")
+def start(order: dict[str, Any]) -> int:
+    """Fork a server; return its process ID."""
+    module, _, name = order["app"].partition(":")
+    factory = getattr(importlib.import_module(module), name)
+    if pid := os.fork():
+        return pid
+    try:
+        _leave_parent(Path(order["folder"]))
+        serve(factory, order["port"])
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _leave_parent(folder: Path) -> None:
+    """Have a process group, output and input of one's own, as other servers under test have."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ["FOLDER"] = str(folder)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    log = os.open(folder / "server.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+
+def how_ended(pid: int) -> int | None:
+    """Return how a server ended, or None while it lives."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def main() -> None:
     """Obey the lines on the standard input."""
-    server = 0
     for line in sys.stdin:
-        if line.strip() == "start":
-            server = os.fork()
-            if not server:
-                serve()
-                os._exit(0)
-            answer = server
-        else:
-            _, answer = os.waitpid(server, 0)
-        sys.stdout.write(f"{answer}\n")
+        order = json.loads(line)
+        sys.stdout.write(json.dumps(how_ended(order) if isinstance(order, int) else start(order)) + "\n")
         sys.stdout.flush()
 
 

@@ -1,5 +1,7 @@
 """
-The application whose runs are followed, on Quart; `create_app` takes its folder from FOLDER.
+The application whose runs are followed, of the framework that `colourless` stands for.
+
+For servers in processes, `create_quart_app` and `create_flask_app` take its folder from FOLDER.
 
     route                what its handler does
     /trip                step search tells its progress, before and after its gate "search" opens; step pay
@@ -16,33 +18,43 @@ The application whose runs are followed, on Quart; `create_app` takes its folder
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
-from inngest_durable import EmbeddedEngine, Inngest, NonRetriableError, RetryPolicy, progress, step
+from inngest_durable import EmbeddedEngine, Inngest, NonRetriableError, RetryPolicy, progress
 from inngest_durable._core.run_events import MOST_PROGRESS
-from inngest_durable.quart import endpoint_adapter
 from quart import Quart
 
+from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.application import database_of
+from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, nap, step
 from packages.inngest_durable.tests.adapters.outside import Outside
 
 QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
 
 
-def create_app() -> Quart:
-    """Return the application, for a server process."""
+def create_quart_app() -> Quart:
+    """Return the application on Quart, for a server process."""
     logging.basicConfig(level=logging.INFO)
     return build(Path(os.environ["FOLDER"]))[0]
 
 
+def create_flask_app() -> Quart:
+    """Return the application on Flask, for a server process, in which runs go on at once."""
+    logging.basicConfig(level=logging.INFO)
+    colourless.choose("flask")
+    app, inngest = build(Path(os.environ["FOLDER"]))
+    inngest.start()
+    return app
+
+
 def build(folder: Path, **options: Any) -> tuple[Quart, Inngest]:
     """Return the application on the database and the outside world in *folder*, and its client."""
-    app, outside = Quart(__name__), Outside(folder)
-    inngest = Inngest("follow", endpoint_adapter, EmbeddedEngine(database_of(folder), shutdown_grace="5s", **options))
+    app, outside = colourless.web().app(__name__), Outside(folder)
+    engine = EmbeddedEngine(database_of(folder), shutdown_grace="5s", **options)
+    inngest = Inngest("follow", adapter_of(endpoint_adapter), engine)
     _add_quick(app, inngest, outside)
     _add_talking(app, inngest)
     _add_held(app, inngest, outside)
@@ -117,7 +129,7 @@ def _add_held(app: Quart, inngest: Inngest, outside: Outside) -> None:
 
     @app.get("/nap")
     @inngest.endpoint
-    async def nap() -> str:
+    async def nap_view() -> str:
         await step.run("before", outside.act, "before")
         await step.sleep("pause", "1h")
         return "awake"
@@ -146,5 +158,5 @@ async def held(outside: Outside, action: str) -> str:
     """Do *action*, which takes until its gate opens."""
     outside.record(action)
     while not outside.is_open(action):
-        await asyncio.sleep(0.002)
+        await nap(0.002)
     return action

@@ -30,7 +30,7 @@ def test_live_pass_ends_at_its_next_step(site: Site) -> None:
         answer = pool.submit(site.get, "/held")
         site.outside.wait_for("two")
         run = site.records.wait_for_only_run("running")
-        assert site.server.call(lambda: site.inngest.cancel(run.id))
+        assert site.cancel(run.id)
         site.outside.open("two")
 
         assert answer.result(20).status_code == 410
@@ -54,7 +54,7 @@ def test_cancel_of_an_ended_run_says_so(site: Site) -> None:
     location = f"/_inngest/runs/{run_id}/output?token={site.inngest.engine.token(run_id)}"
     refused = site.client.delete(location)
 
-    assert site.server.call(lambda: site.inngest.cancel(run_id)) is False
+    assert site.cancel(run_id) is False
     assert (refused.status_code, refused.json()["status"]) == (409, "completed")
     assert site.get(location).text == "3"
 
@@ -68,7 +68,7 @@ def test_cancel_twice_is_harmless(site: Site) -> None:
 def test_cancel_of_an_unknown_run_is_an_error(site: Site) -> None:
     site.get("/nap")
     with pytest.raises(RunNotFoundError, match="01ARZ3NDEKTSV4RRFFQ69G5FAV"):
-        site.server.call(lambda: site.inngest.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV"))
+        site.cancel("01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
 def test_cancel_needs_the_token(site: Site) -> None:
@@ -96,7 +96,7 @@ def test_children_are_cancelled_too(site: Site) -> None:
     parent = site.get("/parent").headers[RUN_ID]
     site.outside.wait_for("child")
     (child,) = [run.id for run in site.records.runs() if run.id != parent]
-    assert site.server.call(lambda: site.inngest.cancel(parent))
+    assert site.cancel(parent)
     site.outside.open("child")
 
     assert {run.id: run.status for run in site.records.runs()} == {parent: "cancelled", child: "cancelled"}
@@ -110,7 +110,7 @@ def test_cancelled_child_wakes_its_parent(site: Site) -> None:
     parent = site.get("/parent")
     site.outside.wait_for("child")
     (child,) = [run.id for run in site.records.runs() if run.id != parent.headers[RUN_ID]]
-    assert site.server.call(lambda: site.inngest.cancel(child))
+    assert site.cancel(child)
     site.outside.open("child")
 
     assert site.get(parent.headers["location"]).status_code == 500

@@ -3,109 +3,104 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import EmbeddedEngine, Inngest, step
 from inngest_durable._core.model import RunStatus
 from inngest_durable.engines.records import CancelRun
-from inngest_durable.quart import current_pass, endpoint_adapter
-from inngest_durable.testing import MemoryStore
-from quart import Quart
 
-from packages.inngest_durable.tests.adapters.site import RUN_ID
+from packages.inngest_durable.tests.adapters.colourless import Web, current_pass, over_quart_only, step
+from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 
 
-class Office:
-    """An application whose re-entries are held by a hook, before they reach their endpoint."""
+@dataclass
+class Held:
+    """
+    An application whose re-entries are held by a hook, before they reach their endpoint.
 
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-        self.engine = EmbeddedEngine(store=self.store, shutdown_grace="5s")
-        self.inngest = Inngest("office", endpoint_adapter, self.engine)
-        self.app = Quart("office")
-        self.claimed, self.may_enter, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.effects: list[str] = []
-        self.app.before_request(self._hold)
-        self._add("pay", self._pay)
-        self._add("child", self._wait)
-        self._add("parent", self._invoke)
-        self.inngest.init_app(self.app)
+    Its gates: "claimed" when the hook has one, "enter" lets them go on, "left" when one has left the handler `pay`.
+    """
 
-    async def parked(self, path: str) -> str:
-        """Send a request whose run comes to wait; return the run's ID."""
-        answer = await self.app.test_client().get(path)
-        assert answer.status_code == 303
-        return answer.headers[RUN_ID]
+    office: Office
+    effects: list[str] = field(default_factory=list)
 
-    def _add(self, name: str, handler: Callable[[], Awaitable[Any]]) -> None:
-        self.app.add_url_rule(f"/{name}", view_func=self.inngest.endpoint(id=name)(handler), methods=["GET", "POST"])
+    def __post_init__(self) -> None:
+        self.office.app.before_request(self.hold)
+        for handler in (self.pay, self.child, self.parent):
+            self.office.add(f"/{handler.__name__}", handler, ["GET", "POST"])
 
-    async def _hold(self) -> None:
+    async def hold(self) -> None:
         if current_pass() == "reentry":
-            self.claimed.set()
-            await self.may_enter.wait()
+            self.office.gate("claimed").set()
+            await self.office.pause("enter")
 
-    async def _pay(self) -> str:
+    async def pay(self) -> str:
         try:
             await step.wait_for_signal("approval", signal="go", timeout="1h")
             await step.run("pay", lambda: self.effects.append("pay"))
         finally:
-            if self.claimed.is_set():
-                self.left.set()
+            if self.office.gate("claimed").is_set():
+                self.office.gate("left").set()
         return "paid"
 
-    async def _wait(self) -> str:
+    async def child(self) -> str:
         await step.wait_for_signal("approval", signal="go", timeout="1h")
         return "approved"
 
-    async def _invoke(self) -> Any:
+    async def parent(self) -> Any:
         return await step.invoke("call", endpoint="child")
+
+    async def parked(self, path: str) -> str:
+        """Send a request whose run comes to wait; return the run's ID."""
+        return self.office.run(await self.office.parked(path)).id
 
 
 @pytest.fixture
-async def office() -> AsyncIterator[Office]:
+async def held(web: Web, tmp_path: Path) -> AsyncIterator[Held]:
     """Run the application."""
-    office = Office()
-    yield office
-    office.may_enter.set()
-    await office.inngest.stop()
+    held = Held(make_office(tmp_path, "memory"))
+    async with opened(held.office):
+        yield held
+        held.office.gate("enter").set()
 
 
-async def test_cancelled_between_claim_and_pass(office: Office) -> None:
+async def test_cancelled_between_claim_and_pass(held: Held) -> None:
     """The re-entry is under way, but no pass is there to interrupt: none of its steps is executed."""
-    run_id = await office.parked("/pay")
-    assert await office.inngest.send_signal("go")
-    await office.claimed.wait()
-    assert await office.inngest.cancel(run_id)
-    office.may_enter.set()
-    await office.left.wait()
+    office, run_id = held.office, await held.parked("/pay")
+    assert await office.send_signal("go")
+    await office.reached("claimed")
+    assert await office.cancel(run_id)
+    office.gate("enter").set()
+    await office.reached("left")
 
-    assert office.effects == []
+    assert held.effects == []
     assert office.store.status(run_id) is RunStatus.CANCELLED
 
 
-async def test_children_are_cancelled_although_the_caller_goes_away(office: Office) -> None:
-    """It is gone when the parent's end is queued."""
-    parent = await office.parked("/parent")
+@over_quart_only
+async def test_children_are_cancelled_although_the_caller_goes_away(held: Held) -> None:
+    """It is gone when the parent's end is queued. On Flask a caller blocks, and cannot go."""
+    office, parent = held.office, await held.parked("/parent")
     (child,) = office.store.children(parent)
     cancelling = asyncio.ensure_future(office.inngest.cancel(parent))
     await asyncio.sleep(0)
     cancelling.cancel()
     await asyncio.wait([cancelling])
-    office.may_enter.set()
+    office.gate("enter").set()
     await office.inngest.stop()
 
     assert cancelling.cancelled()
     assert [office.store.status(run_id) for run_id in (parent, child)] == [RunStatus.CANCELLED] * 2
 
 
-async def test_cancelling_again_cancels_the_children_that_are_left(office: Office) -> None:
+async def test_cancelling_again_cancels_the_children_that_are_left(held: Held) -> None:
     """The process that cancelled their parent has died over it."""
-    parent = await office.parked("/parent")
+    office, parent = held.office, await held.parked("/parent")
     (child,) = office.store.children(parent)
-    await office.store.write(CancelRun(parent, office.engine.clock.now()))
+    await office.store.write(CancelRun(parent, office.clock.now()))
 
-    assert await office.inngest.cancel(parent) is False
+    assert await office.cancel(parent) is False
     assert office.store.status(child) is RunStatus.CANCELLED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,31 @@ import httpx
 import pytest
 
 from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.servers import uvicorn_command
 from packages.inngest_durable.tests.adapters.waiting import wait_until
+from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
 from packages.inngest_durable.tests.follow import app
 from packages.inngest_durable.tests.follow.listener import Heard, follow, kinds, until
 
-APP = f"{app.__name__}:create_app"
+Serve = Callable[[], SiteProcess]
 
 
-def serve(folder: Path) -> SiteProcess:
-    return SiteProcess(lambda port: uvicorn_command(APP, port), folder)
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    """The process that servers are forked from."""
+    with closing(Zygote()) as zygote:
+        yield zygote
+
+
+@pytest.fixture(params=["quart", "flask"])
+def serve(request: pytest.FixtureRequest, zygote: Zygote, tmp_path: Path) -> Serve:
+    """Give a function that serves the application in a process of its own."""
+    return lambda: ForkedSite(zygote, f"{app.__name__}:create_{request.param}_app", tmp_path)
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[SiteProcess]:
+def site(serve: Serve) -> Iterator[SiteProcess]:
     """The application in a process of its own."""
-    with closing(serve(tmp_path)) as site:
+    with closing(serve()) as site:
         yield site
 
 
@@ -66,7 +75,8 @@ def test_stream_goes_on_after_a_kill(site: SiteProcess) -> None:
         whole = list(follow(client, location))
 
     assert events == whole
-    assert kinds(events) == [
+    # On a busy machine, the quick step takes long enough to tell that it started.
+    assert [kind for kind in kinds(events) if kind != "step.started pay"] == [
         "run.started",
         "run.interrupted",
         "run.reentered",
@@ -106,9 +116,9 @@ def test_memoized_steps_are_told_by_the_pass_that_replays_them(site: SiteProcess
     assert events[-1].data["body"] == ["one#1", "two", "three#1"]
 
 
-def test_another_worker_streams_what_one_does(site: SiteProcess, tmp_path: Path) -> None:
+def test_another_worker_streams_what_one_does(site: SiteProcess, serve: Serve) -> None:
     """Commits of the other process are seen at once; its live pass notices that its run was cancelled."""
-    with closing(serve(tmp_path)) as other, client_of(site) as client, client_of(other) as far:
+    with closing(serve()) as other, client_of(site) as client, client_of(other) as far:
         location = started(client, "/trip")
         stream = follow(far, location)
         before = until(stream, "step.progress")

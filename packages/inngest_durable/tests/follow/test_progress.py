@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import EmbeddedEngine, Inngest, OutsideEndpointError, StepValueError, progress, step
+from inngest_durable import OutsideEndpointError, StepOptions, StepValueError, progress
 from inngest_durable._core.run_events import MOST_PROGRESS
-from inngest_durable.quart import endpoint_adapter
-from inngest_durable.testing import MemoryStore
-from quart import Quart
 
+from packages.inngest_durable.tests.adapters.colourless import Web, step
+from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from packages.inngest_durable.tests.follow.listener import follow, kinds
 
@@ -21,52 +20,49 @@ def test_progress_outside_a_step_is_an_error() -> None:
         progress("hello")
 
 
+@pytest.fixture
+def office(web: Web, tmp_path: Path) -> Office:
+    """Make an application, not yet connected."""
+    return make_office(tmp_path, "memory")
+
+
 @pytest.mark.parametrize(
     ("text", "data", "said"),
     [(7, {}, "takes a text, not int"), ("text", {"value": object()}, "data that is no JSON")],
 )
-async def test_progress_that_cannot_be_told_fails_the_step(text: Any, data: dict[str, Any], said: str) -> None:
+async def test_progress_that_cannot_be_told_fails_the_step(
+    office: Office, text: Any, data: dict[str, Any], said: str
+) -> None:
     """At once: the same call would fail again."""
-    app, calls = Quart(__name__), []
-    inngest = Inngest("progress", endpoint_adapter, EmbeddedEngine(store=MemoryStore()))
+    calls = []
 
     async def tell() -> None:
         calls.append(text)
         progress(text, **data)
 
-    @app.get("/")
-    @inngest.endpoint
-    async def handler() -> str:
+    async def handler() -> dict[str, str]:
         with pytest.raises(Exception, match=said) as raised:
-            await step.run("tell", tell)
-        return str(getattr(raised.value, "name", ""))
+            await step.run(StepOptions("tell", retries=3), tell)
+        return {"error": str(getattr(raised.value, "name", ""))}
 
-    inngest.init_app(app)
-    async with inngest.running():
-        answer = await app.test_client().get("/")
-
-        assert await answer.get_data(as_text=True) == StepValueError.__name__
+    office.add("/", handler)
+    async with opened(office):
+        assert await office.end("/") == {"error": StepValueError.__name__}
     assert len(calls) == 1
 
 
-async def test_progress_in_the_handler_is_an_error() -> None:
+async def test_progress_in_the_handler_is_an_error(office: Office) -> None:
     """Code between steps runs again on every pass, so it would be told again."""
-    app = Quart(__name__)
-    inngest = Inngest("progress", endpoint_adapter, EmbeddedEngine(store=MemoryStore()))
 
-    @app.get("/")
-    @inngest.endpoint
-    async def handler() -> str:
-        await step.run("one", asyncio.sleep, 0)
+    async def handler() -> dict[str, str]:
+        await step.run("one", lambda: None)
         with pytest.raises(OutsideEndpointError):
             progress("hello")
-        return "refused"
+        return {"progress": "refused"}
 
-    inngest.init_app(app)
-    async with inngest.running():
-        answer = await app.test_client().get("/")
-
-        assert await answer.get_data(as_text=True) == "refused"
+    office.add("/", handler)
+    async with opened(office):
+        assert await office.end("/") == {"progress": "refused"}
 
 
 def test_progress_is_limited(site: Site) -> None:

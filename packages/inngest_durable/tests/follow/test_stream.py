@@ -11,6 +11,7 @@ import httpx
 import pytest
 from inngest_durable import EmbeddedEngine
 
+from packages.inngest_durable.tests.adapters.colourless import EACH_SERVER
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.follow.listener import follow, heard, kinds, until
@@ -18,8 +19,8 @@ from packages.inngest_durable.tests.follow.listener import follow, heard, kinds,
 KEY = {"Idempotency-Key": "BK-1", "Accept": "text/event-stream"}
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
-def test_stream_tells_a_run_from_its_start_to_its_result(start: Callable[..., Site], server: str) -> None:
+@pytest.mark.parametrize("server", EACH_SERVER)
+def test_stream_tells_a_run_from_its_start_to_its_result(start: Callable[..., Site], server: int) -> None:
     """Live: what is told before the step ends arrives before it ends."""
     site = start(server)
     location = site.get("/trip", headers=KEY).headers["location"]
@@ -181,8 +182,8 @@ def test_many_follow_one_run(site: Site) -> None:
     assert told[0] == kinds(list(follow(site.client, location)))
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
-def test_follower_that_leaves_is_forgotten(start: Callable[..., Site], server: str) -> None:
+@pytest.mark.parametrize("server", EACH_SERVER)
+def test_follower_that_leaves_is_forgotten(start: Callable[..., Site], server: int) -> None:
     """It costs nobody else the result, and the server nothing."""
     site = start(server)
     location = site.get("/trip", headers=KEY).headers["location"]
@@ -208,7 +209,7 @@ def test_stop_ends_the_stream_and_a_new_worker_goes_on(site: Site, start: Callab
     assert list(stream) == []
 
     other = start()
-    assert other.server.call(lambda: other.inngest.cancel(first_run(location)))
+    assert other.cancel(first_run(location))
     assert kinds(list(follow(other.client, location, first[-1].id))) == ["run.cancelled", "result"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import stat
 from pathlib import Path
@@ -192,12 +193,14 @@ def test_schema_names_its_version(path: Path) -> None:
         ("due", "runs_due"),
         ("orphans", "runs_owned"),
         ("save_memo", "runs_owned"),
+        ("save_completed", "runs_owned"),
     ],
 )
 def test_query_reads_its_index_only(path: Path, query: str, index: str) -> None:
     connection, _ = Database(path, "FULL").open()
     sql = QUERIES[query]
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))]
+    parameters = len(set(re.findall(r"\?\d+", sql))) or sql.count("?")
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * parameters)]
 
     assert any(f"runs USING COVERING INDEX {index}" in step for step in plan)
     assert not any("TEMP B-TREE" in step for step in plan)

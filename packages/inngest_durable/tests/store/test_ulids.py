@@ -37,7 +37,7 @@ def test_ids_are_random_in_every_letter() -> None:
     assert max(letters.values()) < 1.3 * min(letters.values())
 
 
-def test_a_ulid_can_be_made_of_a_digest():
+def test_a_ulid_can_be_made_of_a_digest() -> None:
     made = ulid_of(1_700_000_000.5, bytes(range(32)))
     assert made == ulid_of(1_700_000_000.5, bytes(range(10)))
     assert (made[:10], len(made)) == (ulid_time(1_700_000_000.5), 26)

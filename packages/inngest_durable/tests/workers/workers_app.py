@@ -1,7 +1,7 @@
 """
 The application that several workers serve, on Quart; `create_app` takes its folder from FOLDER.
 
-Its database is in there, or where DATABASE says.
+Its database is in there, or where DATABASE says. When it stops, it tries for CLOSE_SECONDS to write what is unwritten.
 
 Each execution of a step leaves a line with a token of its own, which is also the step's result, and with the time.
 
@@ -27,6 +27,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from inngest_durable import EmbeddedEngine, Inngest, step
+from inngest_durable.engines.embedded import store
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart, request
 
@@ -42,6 +43,8 @@ def create_app() -> Quart:
     """Return the application."""
     folder = Path(os.environ["FOLDER"])
     database = os.environ.get("DATABASE") or database_of(folder)
+    if seconds := os.environ.get("CLOSE_SECONDS"):
+        store._CLOSE_SECONDS = float(seconds)
     app, deeds = Quart(__name__), Deeds(Outside(folder))
     engine = EmbeddedEngine(database, max_recoveries=MAX_RECOVERIES, shutdown_grace="2s")
     inngest = Inngest("workers", endpoint_adapter, engine, event_key=EVENT_KEY)

@@ -7,6 +7,8 @@ Help for testing code that uses this package: time that moves on command, a stor
     engine = EmbeddedEngine(store=MemoryStore(), clock=clock)
     ...
     await clock.advance("24h")      # whatever sleeps until then goes on, in order, without waiting
+
+In a test of a Flask application, which is no coroutine, ``clock.advance("24h")`` does the same and blocks.
 """
 
 from __future__ import annotations

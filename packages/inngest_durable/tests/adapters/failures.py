@@ -1,87 +1,87 @@
-"""Handlers of `application` that fail, on Flask."""
+"""Handlers of `application` that fail, on each framework."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from flask import Flask, abort, request
-from flask.typing import ResponseReturnValue
 from inngest_durable import Inngest, NonRetriableError, RetryAfterError, StepError
-from inngest_durable.sync import step
+from quart import Quart
+from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters.application import QUICK
+from packages.inngest_durable.tests.adapters.colourless import abort, request, step
 from packages.inngest_durable.tests.adapters.outside import Outside
 
 
-def add(app: Flask, inngest: Inngest, outside: Outside) -> None:
+def add(app: Quart, inngest: Inngest, outside: Outside) -> None:
     """Add the handlers to *app*."""
     _add_exhausted_steps(app, inngest, outside)
     _add_failing_handlers(app, inngest, outside)
     _add_errors_with_a_meaning(app, inngest, outside)
 
 
-def _add_exhausted_steps(app: Flask, inngest: Inngest, outside: Outside) -> None:
+def _add_exhausted_steps(app: Quart, inngest: Inngest, outside: Outside) -> None:
     @app.get("/caught")
     @inngest.endpoint(retries=QUICK)
-    def caught() -> ResponseReturnValue:
+    async def caught() -> ResponseReturnValue:
         try:
-            step.run("charge", outside.act, "charge", 1_000)
+            await step.run("charge", outside.act, "charge", 1_000)
         except StepError as error:
-            released = step.run("release", outside.act, "release")
+            released = await step.run("release", outside.act, "release")
             return {"error": error.name, "message": error.message, "attempts": error.attempt, "then": released}, 402
         return "charged"
 
     @app.get("/uncaught")
     @inngest.endpoint(retries=QUICK)
-    def uncaught() -> str:
-        return step.run("charge", outside.act, "charge", 1_000)
+    async def uncaught() -> str:
+        return await step.run("charge", outside.act, "charge", 1_000)
 
     @app.get("/uncaught-at-once")
     @inngest.endpoint(retries=0)
-    def uncaught_at_once() -> str:
-        return step.run("charge", outside.act, "charge", 1_000)
+    async def uncaught_at_once() -> str:
+        return await step.run("charge", outside.act, "charge", 1_000)
 
 
-def _add_failing_handlers(app: Flask, inngest: Inngest, outside: Outside) -> None:
+def _add_failing_handlers(app: Quart, inngest: Inngest, outside: Outside) -> None:
     @app.get("/handler-fails")
     @inngest.endpoint(retries=QUICK)
-    def handler_fails() -> str:
-        step.run("reserve", outside.act, "reserve")
+    async def handler_fails() -> str:
+        await step.run("reserve", outside.act, "reserve")
         outside.act("handler", request.args.get("times", 0, type=int))
-        return step.run("confirm", outside.act, "confirm")
+        return await step.run("confirm", outside.act, "confirm")
 
     @app.get("/fails-early")
     @inngest.endpoint(retries=QUICK)
-    def fails_early() -> str:
+    async def fails_early() -> str:
         return outside.act("handler", 1_000)
 
     @app.get("/breaks")
     @inngest.endpoint(retries=QUICK)
-    def breaks() -> str:
-        step.run("reserve", outside.act, "reserve")
+    async def breaks() -> str:
+        await step.run("reserve", outside.act, "reserve")
         raise ZeroDivisionError(str(outside.record("handler")))
 
     @app.get("/breaks-at-once")
     @inngest.endpoint(retries=0)
-    def breaks_at_once() -> str:
-        step.run("reserve", outside.act, "reserve")
+    async def breaks_at_once() -> str:
+        await step.run("reserve", outside.act, "reserve")
         raise ZeroDivisionError(str(outside.record("handler")))
 
     @app.get("/missing")
     @inngest.endpoint(retries=QUICK)
-    def missing() -> str:
+    async def missing() -> str:
         if "steps" in request.args:
-            step.run("reserve", outside.act, "reserve")
+            await step.run("reserve", outside.act, "reserve")
         outside.record("handler")
         abort(404, "no such trip")
 
 
-def _add_errors_with_a_meaning(app: Flask, inngest: Inngest, outside: Outside) -> None:
+def _add_errors_with_a_meaning(app: Quart, inngest: Inngest, outside: Outside) -> None:
     @app.get("/missing-in-step")
     @inngest.endpoint(retries=QUICK)
-    def missing_in_step() -> ResponseReturnValue:
+    async def missing_in_step() -> ResponseReturnValue:
         try:
-            step.run("look-up", look_up)
+            await step.run("look-up", look_up)
         except StepError as error:
             return {"error": error.name, "attempts": error.attempt}, 409
         return "found"
@@ -92,9 +92,9 @@ def _add_errors_with_a_meaning(app: Flask, inngest: Inngest, outside: Outside) -
 
     @app.get("/non-retriable")
     @inngest.endpoint(retries=QUICK)
-    def non_retriable() -> ResponseReturnValue:
+    async def non_retriable() -> ResponseReturnValue:
         try:
-            step.run("charge", declined)
+            await step.run("charge", declined)
         except StepError as error:
             return {"error": error.name, "attempts": error.attempt}, 402
         return "charged"
@@ -105,8 +105,8 @@ def _add_errors_with_a_meaning(app: Flask, inngest: Inngest, outside: Outside) -
 
     @app.get("/retry-after")
     @inngest.endpoint(retries=QUICK)
-    def retry_after() -> str:
-        return step.run("charge", limited, request.args.get("ms", 0, type=int))
+    async def retry_after() -> str:
+        return await step.run("charge", limited, request.args.get("ms", 0, type=int))
 
     def limited(milliseconds: int) -> str:
         if outside.record("charge", at=datetime.now(UTC).timestamp()) == 1:

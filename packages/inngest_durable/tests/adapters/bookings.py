@@ -1,24 +1,24 @@
-"""Handlers of `application` that succeed in the end, on Quart: steps in a row, in parallel, held, and pauses."""
+"""Handlers of `application` that succeed in the end: steps in a row, in parallel, held, and pauses."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
-from inngest_durable import Inngest, step
-from quart import Blueprint, Quart, g, request, url_for
+from inngest_durable import Inngest
+from quart import Blueprint, Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
+from packages.inngest_durable.tests.adapters.colourless import g, parallel, request, step, url_for
 from packages.inngest_durable.tests.adapters.outside import Outside
 
 
-def add(app: Quart, inngest: Inngest, outside: Outside) -> None:
-    """Add the handlers to *app*."""
-    _add_bookings(app, inngest, outside)
+def add(app: Quart, inngest: Inngest, outside: Outside, shop: Blueprint) -> None:
+    """Add the handlers to *app*, one of them in the blueprint *shop*."""
+    _add_bookings(app, inngest, outside, shop)
     _add_pauses(app, inngest, outside)
 
 
-def _add_bookings(app: Quart, inngest: Inngest, outside: Outside) -> None:
+def _add_bookings(app: Quart, inngest: Inngest, outside: Outside, shop: Blueprint) -> None:
     @app.get("/plain")
     @inngest.endpoint
     async def plain() -> str:
@@ -32,8 +32,6 @@ def _add_bookings(app: Quart, inngest: Inngest, outside: Outside) -> None:
         confirmed = await step.run("confirm", outside.act, "confirm")
         return {"reserved": reserved, "charged": charged, "confirmed": confirmed}
 
-    shop = Blueprint("shop", __name__, url_prefix="/shop")
-
     @shop.get("/<item>")
     @inngest.endpoint(retries=QUICK)
     async def buy(item: str) -> dict[str, str]:
@@ -45,18 +43,17 @@ def _add_bookings(app: Quart, inngest: Inngest, outside: Outside) -> None:
             "in": str(request.blueprint),
         }
 
-    app.register_blueprint(shop)
+    app.register_blueprint(shop, url_prefix="/shop")
 
     @app.get("/parallel")
     @inngest.endpoint(retries=QUICK)
-    async def parallel() -> list[str]:
+    async def parallel_view() -> list[str]:
         fail = request.args.get("fail", 0, type=int)
-        flight, hotel, car = await asyncio.gather(
-            step.run("flight", outside.act, "flight"),
-            step.run("hotel", outside.act, "hotel", fail),
-            step.run("car", outside.act, "car"),
+        return await parallel(
+            lambda: step.run("flight", outside.act, "flight"),
+            lambda: step.run("hotel", outside.act, "hotel", fail),
+            lambda: step.run("car", outside.act, "car"),
         )
-        return [flight, hotel, car]
 
     @app.get("/held")
     @inngest.endpoint(retries=QUICK)

@@ -1,5 +1,7 @@
 """
-The application that is killed, on Quart; `create_app` takes its folder from FOLDER.
+The application that is killed, of the framework that `colourless` stands for.
+
+`create_quart_app` and `create_flask_app` take its folder from FOLDER.
 
     route              what its handler does; `handler` and `between` are places in its own code
     /trip              handler; step one; between; steps left and right at the same time; step three
@@ -12,28 +14,47 @@ The application that is killed, on Quart; `create_app` takes its folder from FOL
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
 
-from inngest_durable import EmbeddedEngine, Inngest, step
-from inngest_durable.quart import endpoint_adapter
-from quart import Quart, request
+from inngest_durable import EmbeddedEngine, Inngest
+from quart import Quart
 
+from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.application import database_of
+from packages.inngest_durable.tests.adapters.colourless import (
+    adapter_of,
+    endpoint_adapter,
+    nap,
+    parallel,
+    request,
+    step,
+)
 from packages.inngest_durable.tests.crash.effects import Effects
 
 
-def create_app() -> Quart:
-    """Return the application."""
+def create_quart_app() -> Quart:
+    """Return the application on Quart."""
+    return _build()[0]
+
+
+def create_flask_app() -> Quart:
+    """Return the application on Flask, whose runs go on at once."""
+    colourless.choose("flask")
+    app, inngest = _build()
+    inngest.start()
+    return app
+
+
+def _build() -> tuple[Quart, Inngest]:
     folder = Path(os.environ["FOLDER"])
-    app, effects = Quart(__name__), Effects(folder)
-    inngest = Inngest("crash", endpoint_adapter, EmbeddedEngine(database_of(folder)))
+    app, effects = colourless.web().app(__name__), Effects(folder)
+    inngest = Inngest("crash", adapter_of(endpoint_adapter), EmbeddedEngine(database_of(folder)))
     _add_trips(app, inngest, effects)
     _add_journeys(app, inngest, effects)
     inngest.init_app(app)
-    return app
+    return app, inngest
 
 
 def _add_trips(app: Quart, inngest: Inngest, effects: Effects) -> None:
@@ -43,8 +64,8 @@ def _add_trips(app: Quart, inngest: Inngest, effects: Effects) -> None:
         effects.pass_by("handler")
         one = await step.run("one", effects.perform, "one")
         effects.pass_by("between")
-        left, right = await asyncio.gather(
-            step.run("left", effects.perform, "left"), step.run("right", effects.perform, "right")
+        left, right = await parallel(
+            lambda: step.run("left", effects.perform, "left"), lambda: step.run("right", effects.perform, "right")
         )
         return [one, left, right, await step.run("three", effects.perform, "three")]
 
@@ -75,15 +96,15 @@ def _add_journeys(app: Quart, inngest: Inngest, effects: Effects) -> None:
     async def perform(action: str) -> str:
         token = effects.perform(action)
         # Time between an effect and its checkpoint, for a kill to fall into.
-        await asyncio.sleep(0.01)
+        await nap(0.01)
         return token
 
     @app.get("/journey/<name>")
     @inngest.endpoint
     async def journey(name: str) -> dict[str, str]:
         one = await step.run("one", perform, f"{name}/one")
-        left, right = await asyncio.gather(
-            step.run("left", perform, f"{name}/left"), step.run("right", perform, f"{name}/right")
+        left, right = await parallel(
+            lambda: step.run("left", perform, f"{name}/left"), lambda: step.run("right", perform, f"{name}/right")
         )
         await step.sleep("pause", timedelta(milliseconds=request.args.get("ms", 0, type=int)))
         return {"one": one, "left": left, "right": right, "three": await step.run("three", perform, f"{name}/three")}
