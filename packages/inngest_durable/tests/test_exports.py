@@ -20,6 +20,7 @@ NAMES = [
     "EventError",
     "FetchResponse",
     "Inngest",
+    "InngestEngine",
     "InngestError",
     "LimitExceededError",
     "Limits",

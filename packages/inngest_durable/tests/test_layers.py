@@ -22,8 +22,8 @@ inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording
 step | sync | engines.embedded | engines.inngest
 _event_steps, _steps | _fetch | _progress
 _task_pass | _thread_pass
-_pass, _context | _quiet | _calls | _lines | _portal
-_drive | _threads | engines.attempts | engines.clock, engines.told, engines.base, engines.passes, engines.records | engines.ulids
+_pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engines.ulids
+_drive | _threads | engines.clock, engines.told, engines.base, engines.passes, engines.records
 _core
 errors
 """

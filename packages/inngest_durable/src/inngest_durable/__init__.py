@@ -11,6 +11,7 @@ from ._fetch import FetchResponse
 from ._progress import progress
 from .client import Inngest
 from .engines.embedded.engine import EmbeddedEngine
+from .engines.inngest.engine import InngestEngine
 from .errors import (
     ConfigurationError,
     EndpointNotReachedError,
@@ -41,6 +42,7 @@ __all__ = [
     "EventError",
     "FetchResponse",
     "Inngest",
+    "InngestEngine",
     "InngestError",
     "LimitExceededError",
     "Limits",

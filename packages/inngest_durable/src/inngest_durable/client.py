@@ -20,6 +20,8 @@ from ._scopes import checked_scope, refuse_async
 from .endpoint import Endpoint, EndpointOptions
 from .engines.base import Claim, Engine
 from .engines.embedded.engine import EmbeddedEngine
+from .engines.inngest.engine import InngestEngine
+from .engines.inngest.settings import chooses_inngest
 from .errors import ConfigurationError, StepUsageError
 from .exchange import Edge, EndpointAdapter, middleware_outside
 from .inbox import Inbox
@@ -38,8 +40,8 @@ class Inngest:
     Args:
         app_id: Name of the application, e.g. ``"trip-booker"``.
         endpoint_adapter: The framework's adapter, e.g. `inngest_durable.quart.endpoint_adapter`.
-        engine: What records and resumes runs; None takes an `EmbeddedEngine` on the file that
-            ``INNGEST_DURABLE_DB`` names.
+        engine: What records and resumes runs; None takes an `InngestEngine` if ``INNGEST_DEV`` or
+            ``INNGEST_SIGNING_KEY`` is set, else an `EmbeddedEngine` on the file that ``INNGEST_DURABLE_DB`` names.
         limits: How much one run may hold.
         cors_origins: Origins whose pages may read the wait URL, e.g. ``["https://shop.example"]``; all by default,
             since the run's token protects it.
@@ -48,7 +50,7 @@ class Inngest:
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 
     Raises:
-        ConfigurationError: *app_id* is empty.
+        ConfigurationError: *app_id* is empty, or the environment asks for an Inngest server that cannot be used.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Inngest:
         if not app_id:
             raise ConfigurationError("app_id is empty: give your application a name")
         self.app_id = app_id
-        self.engine: Engine = engine or EmbeddedEngine()
+        self.engine: Engine = engine or _engine_of(os.environ)
         self.engine.app_id = app_id
         self.limits = self.engine.within(limits or Limits())
         self.cors = Cors(tuple(cors_origins))
@@ -333,6 +335,10 @@ class Inngest:
                 "inngest_durable.quart or inngest_durable.flask"
             )
         return self._adapter
+
+
+def _engine_of(environ: Mapping[str, str]) -> Engine:
+    return InngestEngine() if chooses_inngest(environ) else EmbeddedEngine()
 
 
 def _name_of(handler: Callable[..., Any]) -> str:

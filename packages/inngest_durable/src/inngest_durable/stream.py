@@ -67,7 +67,7 @@ async def events(engine: Engine, run_id: str, after: int = 0) -> AsyncGenerator[
             if not await watch.news(HEARTBEAT_SECONDS):
                 yield b": heartbeat\n\n"
     run = await engine.ended(run_id, 0)
-    if run is not None:
+    if run is not None and run.status.is_final:
         if after < END_NUMBER:
             yield _event(end_of(run))
         yield _message(END, "result", _result(run))

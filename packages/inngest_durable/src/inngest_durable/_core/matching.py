@@ -43,6 +43,7 @@ class WaitFor(Struct, frozen=True, gc=False):
         since: Take an event that was received at this time or later, in seconds since the epoch; None for those to
             come only.
         taken: IDs of events that other steps of the run were resumed by, so that one counts once in a run.
+        digested: The values that digests stand for in *value* and *spec*, as JSON by path. Not stored.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class WaitFor(Struct, frozen=True, gc=False):
     spec: str = ""
     since: float | None = None
     taken: tuple[str, ...] = ()
+    digested: tuple[tuple[str, str], ...] = ()
 
 
 class Conditions(Struct, frozen=True):
@@ -84,16 +86,18 @@ def wait_for_event(name: str, match: Match | None, if_exp: str | None, own_event
     """
     if not name or not isinstance(name, str):
         raise EventError(f"the event to wait for is named by a non-empty text, not {name!r}")
-    values = _values(match, own_event)
+    texts = _values(match, own_event)
+    values = [(path, _short(text)) for path, text in texts]
+    digested = tuple(given for given, short in zip(texts, values, strict=True) if given != short)
     (path, value), others = (values[0], values[1:]) if values else (("", ""), [])
     event: Fields = {}
     if if_exp is not None:
         event = own_event() if mentions_event(if_exp) else {}
         Expression.of(if_exp).check(event, name)
     if not others and not if_exp:
-        return WaitFor("event", name, path, value)
+        return WaitFor("event", name, path, value, digested=digested)
     spec = msgspec.json.encode(Conditions(others, if_exp or "", event)).decode()
-    return WaitFor("event", name, path, value, spec)
+    return WaitFor("event", name, path, value, spec, digested=digested)
 
 
 def fits(spec: str, incoming: Fields) -> bool:
@@ -118,6 +122,16 @@ def fits_at(path: str, value: str, incoming: Fields) -> bool:
 
 def value_at(fields: Any, path: str) -> str | None:
     """Return what is at *path*, in the form in which values are compared; None if there is nothing."""
+    text = _text_at(fields, path)
+    return None if text is None else _short(text)
+
+
+def comparable(value: Any) -> str:
+    """Return *value* as JSON in one form: keys sorted, whole numbers without a point; a digest if that is long."""
+    return _short(_text(value))
+
+
+def _text_at(fields: Any, path: str) -> str | None:
     found = fields
     for part in path.split("."):
         if isinstance(found, dict):
@@ -126,15 +140,16 @@ def value_at(fields: Any, path: str) -> str | None:
             found = found[int(part)]
         else:
             return None
-    return None if found is _MISSING else comparable(found)
+    return None if found is _MISSING else _text(found)
 
 
-def comparable(value: Any) -> str:
-    """Return *value* as JSON in one form: keys sorted, whole numbers without a point; a digest if that is long."""
-    text = msgspec.json.encode(_whole(value), order="sorted")
-    if len(text) <= _LONGEST_VALUE:
-        return text.decode()
-    return _DIGEST + blake2b(text, digest_size=16).hexdigest()
+def _text(value: Any) -> str:
+    return msgspec.json.encode(_whole(value), order="sorted").decode()
+
+
+def _short(text: str) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= _LONGEST_VALUE else _DIGEST + blake2b(encoded, digest_size=16).hexdigest()
 
 
 def _whole(value: Any) -> Any:
@@ -149,8 +164,8 @@ def _values(match: Match | None, own_event: Callable[[], Fields]) -> list[tuple[
     if match is None:
         return []
     if not isinstance(match, str):
-        return [(_checked(path), _comparable(path, value)) for path, value in match.items()]
-    value = value_at(own := own_event(), _checked(match))
+        return [(_checked(path), _json_of(path, value)) for path, value in match.items()]
+    value = _text_at(own := own_event(), _checked(match))
     if value is None:
         known = ", ".join(sorted(own["data"])) or "nothing"
         raise EventError(
@@ -166,9 +181,9 @@ def _checked(path: str) -> str:
     return path
 
 
-def _comparable(path: str, value: Any) -> str:
+def _json_of(path: str, value: Any) -> str:
     try:
-        return comparable(msgspec.to_builtins(value))
+        return _text(msgspec.to_builtins(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EventError(f"the value to match at {path!r} has no JSON form: {error}") from error
 

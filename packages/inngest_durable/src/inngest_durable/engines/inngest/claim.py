@@ -1,0 +1,345 @@
+"""What a pass on an Inngest server records: each record is posted alone, and is there before the pass goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from ..._core.effects import Along, SendEvents
+from ..._core.invoke_flow import family
+from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, RunStatus
+from ..._pass import CANCELLED
+from ..attempts import Attempt, Starts, tell_progress
+from ..base import Clock, FencedError, TimerHandle
+from ..records import AddRunEvent, Found, Insert, SaveMemo, SaveMemoWith
+from .api import InngestApi
+from .checkpoints import CancelledOnServerError, Checkpoints
+from .delivery import UNDELIVERED, Outages, persistently
+from .ends import end_of
+from .follow import Followed
+from .hold import Hold
+from .outcome import Outcome
+from .parting import Parting
+from .protocol import Created, Op, discovery, go_duration
+from .records import memo_op, now_id, request_op
+from .waits import Waits, child_id
+
+logger = logging.getLogger("inngest_durable")
+
+LEASE_ENDS = "the pass in the client's request has taken as long as it may"
+
+T = TypeVar("T")
+
+
+class ClaimOwner(Outages, Protocol):
+    """
+    What a claim needs of the engine.
+
+    Attributes:
+        api: The server.
+        starts: Tells the starts of attempts.
+        followed: Is told what happens in runs.
+        lease_seconds: How long a pass may live without a sign.
+        worker_id: This process.
+    """
+
+    api: InngestApi
+    clock: Clock
+    starts: Starts
+    followed: Followed
+    lease_seconds: float
+    worker_id: str
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run work in the background."""
+
+    async def create(self, run: Run, first: Op) -> Created:
+        """Create a run on the server with its first record, or find it there."""
+
+    def kept(self, request: RecordedRequest) -> RecordedRequest:
+        """Return a request with the headers that are kept with its run."""
+
+    def created(self, run: Run) -> Created | None:
+        """Return the IDs of a run on the server, if a run of its endpoint was created by this process."""
+
+    def interrupt(self, run_id: str, reason: str) -> None:
+        """Interrupt the pass of a run."""
+
+
+class InngestClaim:
+    """
+    The right of one pass to write to its run; see `engines.base.Claim`.
+
+    Args:
+        engine: The engine.
+        run: The run as it was when the pass began.
+        waits: What its steps wait for on the server.
+        records: This package's records of it on the server; None for a new run.
+        nonce: Tells this pass from another one that wants to be the same.
+
+    Attributes:
+        outcome: Resolves when the pass has ended.
+    """
+
+    def __init__(
+        self,
+        engine: ClaimOwner,
+        run: Run,
+        waits: Waits | None = None,
+        records: Mapping[str, Raw] | None = None,
+        nonce: str = "",
+    ) -> None:
+        self.run = run
+        self.memos: Sequence[Memo] = ()
+        self.accepted = records is not None
+        self.attempts: dict[str, Attempt] = {}
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.waits = waits or Waits()
+        self.api = engine.api
+        self._engine = engine
+        self._nonce = nonce
+        self._is_first = records is None
+        ids = None if self._is_first else engine.created(run)
+        self.checkpoints = Checkpoints(
+            engine.api, engine.clock, run.id, run.epoch, self._create, records if records is not None else {}, ids
+        )
+        self._hold = Hold(
+            self.checkpoints, run.epoch, engine.lease_seconds, engine.clock, engine.spawn, self._half_time
+        )
+        self._parting = Parting(self, engine.followed, self._is_first)
+        self._accepting: asyncio.Task[None] | None = None
+        self._listeners: dict[str, Callable[[Memo], object]] = {}
+
+    def now(self) -> float:
+        """Return the current time in seconds since the epoch."""
+        return self._engine.clock.now()
+
+    # The pass begins.
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the server has the run."""
+        accepting = self._accepting
+        if accepting is None:
+            return self.accepted
+        return accepting.done() and not accepting.cancelled() and accepting.exception() is None
+
+    def accept_soon(self) -> None:
+        """Create the run on the server, while the first step runs."""
+        if not self.accepted:
+            self.accepted = True
+            self._accepting = self._engine.spawn(self._accept())
+
+    async def accept(self) -> None:
+        """Create the run on the server. Raises `FencedError` when it was there, with the same idempotency key."""
+        self.accept_soon()
+        await self.ready()
+        op = self._first_record()
+        if await self._deliver(lambda: self.checkpoints.claim(op, self._nonce)) is None:
+            self.settled(None)
+            raise FencedError
+
+    async def begin(self, claimed: Op) -> Mapping[str, Raw] | None:
+        """Claim the run for a later pass; return what is stored of it, or None if another one was first."""
+        found = await self.checkpoints.claim(claimed, self._nonce)
+        if found is not None:
+            self._hold.begin()
+        return found
+
+    async def _accept(self) -> None:
+        # Known to whoever follows it before anything is.
+        self._engine.followed.note(Insert(self.run))
+        await self.checkpoints.created()
+        await self._hold.lease()
+        self._hold.begin()
+
+    async def _create(self) -> Created:
+        return await self._engine.create(self.run, self._first_record())
+
+    def _first_record(self) -> Op:
+        kept = replace(self.run, request=self._engine.kept(self.run.request))
+        return request_op(kept, self._nonce, self._hold.until, worker=self._engine.worker_id)
+
+    async def ready(self) -> None:
+        """Wait until the run is accepted. Raises `FencedError` if it could not be: then there is none."""
+        self.accept_soon()
+        if self._accepting is None:
+            return
+        try:
+            await asyncio.shield(self._accepting)
+        except UNDELIVERED as error:
+            self.settled(None)
+            self._engine.unreachable(self.run.id, str(error))
+            raise FencedError from error
+
+    async def _half_time(self) -> None:
+        if self._is_first:
+            self._engine.interrupt(self.run.id, LEASE_ENDS)
+        elif self._listeners and (found := await self.checkpoints.look()) is not None:
+            await self.hear(found)
+
+    # Checkpoints.
+
+    def begin_attempt(self, key: str, attempt: int) -> None:
+        """Note that an attempt of a step begins, for what is told of it."""
+        self.attempts[key] = Attempt(attempt, self.now())
+        if not self._engine.starts.ticks:
+            self._engine.starts.tick()
+
+    def progress(self, key: str, text: str, data: str, at: float) -> None:
+        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty."""
+        tell_progress(self, key, text, data, at)
+
+    def tell(self, kind: str, data: str, at: float) -> None:
+        """Tell those who follow the run in this process: the server keeps no such events."""
+        self.accept_soon()
+        self._engine.followed.note(AddRunEvent(self.run.id, self.run.epoch, at, kind, data))
+
+    async def save(self, memo: Memo) -> None:
+        """Checkpoint *memo*; resolves when the server has it. Raises `FencedError`."""
+        attempt = self.attempts.pop(memo.key, None)
+        started_at = None if attempt is None else attempt.at
+        await self.keep(memo, started_at)
+        self._engine.followed.note(SaveMemo(self.run.id, self.run.epoch, memo, False, self.now(), started_at))
+
+    async def save_with(self, memo: Memo, along: Along) -> Memo:
+        """
+        Checkpoint *memo* with what goes along with it; resolves when the server has both. Raises `FencedError`.
+
+        Returns the memo as it is recorded: another one if what the step waits for is there.
+        """
+        await self.ready()
+        recorded = await self.waits.record(self, memo, along)
+        run, found = self.run, Found(memo=recorded)
+        self._engine.followed.note(SaveMemoWith(run.id, run.epoch, run.app_id, memo, along, self.now(), found))
+        return recorded
+
+    async def keep(self, memo: Memo, started_at: float | None = None, wait: Op | None = None) -> None:
+        """
+        Record *memo*, and how the server waits for it. Raises `FencedError`.
+
+        Raises `LimitExceededError` before anything is recorded if the step waits for longer than the server does.
+        """
+        if memo.wake_at is not None:
+            go_duration(memo.wake_at - self.now())
+        op = memo_op(memo, self.run.epoch, started_at, self.now(), wait)
+        await self.ready()
+        await self._deliver(lambda: self.checkpoints.record(op))
+        if memo.is_final:
+            self.waits.ended(memo.key)
+
+    async def _deliver(self, deliver: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await persistently(deliver, self._engine, self.run.id)
+        except CancelledOnServerError:
+            self._engine.interrupt(self.run.id, CANCELLED)
+            raise
+
+    # For `Waits`: what goes along with memos.
+
+    async def post(self, op: Op) -> None:
+        """Post an operation that leaves no record of its own, however long that takes."""
+        await self._deliver(lambda: self.checkpoints.post(op))
+
+    async def look(self) -> Mapping[str, Raw]:
+        """Return what is stored of the run now. Raises `FencedError`."""
+        return await self._deliver(self.checkpoints.look) or {}
+
+    async def send_events(self, along: SendEvents) -> None:
+        """Send events, however long that takes."""
+        await self._deliver(lambda: self.api.send_events(along.events))
+
+    async def send_signal(self, name: str, data: Raw) -> bool:
+        """Send a signal, however long that takes; return whether a step waited for it."""
+        return await self._deliver(lambda: self.api.send_signal(name, data))
+
+    def new_child(self, key: str, endpoint: str, request: RecordedRequest, timeout_seconds: float | None) -> Run:
+        """Return a run for the step *key* to invoke; it begins when `save_with` is called with it."""
+        return Run(
+            child_id(self.run, key),
+            self.run.app_id,
+            endpoint,
+            request,
+            now := self.now(),
+            status=RunStatus.WAITING,
+            wake_at=now,
+            deadline=None if timeout_seconds is None else now + timeout_seconds,
+            idempotency=family(self.run.id, key),
+        )
+
+    async def begin_child(self, child: Run) -> None:
+        """Let a child run begin, unless it has begun before."""
+        await self._deliver(lambda: self._begin_child(child))
+
+    async def _begin_child(self, child: Run) -> None:
+        if await self.api.run(child.id) is not None:
+            return
+        engine = self._engine
+        # No pass holds it: its first one is started by the server.
+        kept = replace(child, request=engine.kept(child.request))
+        first = request_op(kept, "", 0.0, parent=self.run.id)
+        engine.followed.note(Insert(child))
+        begun = Checkpoints(
+            engine.api, engine.clock, child.id, child.epoch, lambda: engine.create(child, first), {}, None
+        )
+        await begun.schedule(discovery(now_id(child.epoch)))
+
+    async def end_of(self, run_id: str) -> Finish:
+        """Return how a run has ended that the server says has ended."""
+        return await self._deliver(lambda: end_of(self.api, run_id))
+
+    # What steps wait for.
+
+    def listen(self, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
+        """Call *tell* with the final memo of a step that waits, once what it waits for has come; until cancelled."""
+        self._listeners[key] = tell
+        return _Listening(self._listeners, key)
+
+    def seen(self, key: str) -> None:
+        """Note that the pass goes on with a step that *tell* was called for."""
+        self.waits.seen(key)
+
+    async def hear(self, found: Mapping[str, Raw]) -> None:
+        """Tell the steps whose event, signal or child run is among what is stored of the run."""
+        for memo in await self.waits.arrived(self, found, list(self._listeners)):
+            if (tell := self._listeners.get(memo.key)) is not None:
+                tell(memo)
+
+    # The pass ends.
+
+    async def park(self, park: Park, why: str = "", failure: Failure | None = None) -> None:
+        """Let the run wait; resolves when the server knows that. Raises `FencedError`."""
+        await self._parting.park(park, why, failure)
+
+    async def wake(self, quiet_seconds: float) -> None:
+        """Make the run that this pass parked due at once, unless a later pass has begun."""
+        await self._parting.wake(quiet_seconds)
+
+    def finish(self, finish: Finish) -> Awaitable[None]:
+        """End the run; resolves when the server knows that, or is about to be told. Raises `FencedError`."""
+        return self._engine.spawn(self._parting.finish(finish))
+
+    def settled(self, outcome: Outcome) -> None:
+        """Note how the pass has ended."""
+        self._hold.end()
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class _Listening:
+    """One who listens for the end of a wait."""
+
+    __slots__ = ("_key", "_listeners")
+
+    def __init__(self, listeners: dict[str, Callable[[Memo], object]], key: str) -> None:
+        self._listeners = listeners
+        self._key = key
+
+    def cancel(self) -> None:
+        """Listen no longer."""
+        self._listeners.pop(self._key, None)

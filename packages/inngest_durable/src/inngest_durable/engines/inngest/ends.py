@@ -1,0 +1,28 @@
+"""How runs have ended, as the server tells it: of its own tables, one may know before the other."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..._core.model import Finish
+from .answers import finish_of
+from .api import InngestApi, UnreachableError
+
+# The server tells of a run from a cache of three seconds, and of its answer a little later than of its end.
+_LOOKS = 12
+_PAUSE_SECONDS = 0.5
+
+
+async def end_of(api: InngestApi, run_id: str) -> Finish:
+    """Return how a run has ended that the server says has ended. Raises `UnreachableError` if it does not tell."""
+    finish: Finish | None = None
+    for _ in range(_LOOKS):
+        found = await api.run(run_id)
+        finish = None if found is None else finish_of(found.status, found.output)
+        if finish is not None and (finish.response is not None or finish.failure is not None):
+            return finish
+        await asyncio.sleep(_PAUSE_SECONDS)
+    if finish is None:
+        raise UnreachableError(f"the server says that run {run_id} has ended, and then that it has not")
+    # Cancelled, or ended by somebody else than this package: there is no answer.
+    return finish

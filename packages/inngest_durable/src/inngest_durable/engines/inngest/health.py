@@ -1,0 +1,66 @@
+"""Whether the server can be reached, as far as runs depend on that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..._pass import UNWRITABLE
+from ..passes import PassSet
+from ..ulids import new_ulid
+from .api import InngestApi
+from .delivery import UNDELIVERED
+
+_PROBE_SECONDS = 1.0
+
+
+class Health:
+    """
+    Notes outages, and looks for their end. While there is one, no run begins: its steps could not be recorded.
+
+    Args:
+        api: The server.
+        passes: The passes of this process: those that cannot record anything let their clients go.
+        spawn: Runs work in the background.
+
+    Attributes:
+        failing: Why nothing can be recorded at the moment, or None.
+    """
+
+    def __init__(self, api: InngestApi, passes: PassSet, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        self.failing: str | None = None
+        self._api = api
+        self._passes = passes
+        self._spawn = spawn
+        self._probes = False
+
+    def unreachable(self, run_id: str, why: str) -> None:
+        """The server has not taken what the pass of a run records: nobody is kept waiting for it."""
+        self.failing = why
+        for live_pass in self._passes:
+            if live_pass.claim.run.id == run_id:
+                live_pass.let_go(UNWRITABLE)
+        if not self._probes:
+            self._probes = True
+            self._spawn(self._probe())
+
+    def reached(self) -> None:
+        """It has now."""
+        self.failing = None
+
+    def close(self) -> None:
+        """Look for nothing any more."""
+        self.failing = None
+
+    async def _probe(self) -> None:
+        try:
+            while self.failing is not None:
+                await asyncio.sleep(_PROBE_SECONDS)
+                try:
+                    await self._api.run(new_ulid(), tries=1)
+                except UNDELIVERED:
+                    continue
+                self.failing = None
+        finally:
+            self._probes = False

@@ -1,0 +1,37 @@
+"""The client's request, as an Inngest server keeps it and sends it back. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from ..._core.model import RecordedRequest
+from .protocol import HttpRequestEvent
+
+
+def target_of(request: RecordedRequest) -> tuple[str, str]:
+    """Return method and path of *request*, as it was sent: what tells an endpoint from others."""
+    path, root = request.raw_path.decode("latin-1"), quote(request.root_path)
+    # Behind a proxy that takes the prefix away, the server has to call with it.
+    return request.method, path if path.startswith(root) else f"{root}{path}"
+
+
+def event_of(request: RecordedRequest, serve_origin: str) -> HttpRequestEvent:
+    """
+    Return *request* as the event that begins its run.
+
+    Args:
+        request: The client's request.
+        serve_origin: Where the server reaches this application; empty for where the client did.
+    """
+    method, path = target_of(request)
+    host = request.header(b"host") or ":".join(map(str, request.server or ("localhost",)))
+    address = (request.header(b"x-forwarded-for") or "").partition(",")[0].strip()
+    return HttpRequestEvent(
+        domain=serve_origin or f"{request.scheme}://{host}",
+        path=path,
+        method=method,
+        query_params=request.query_string.decode("latin-1"),
+        content_type=request.header(b"content-type") or "",
+        ip=address or (request.client[0] if request.client else ""),
+        body=request.body,
+    )
