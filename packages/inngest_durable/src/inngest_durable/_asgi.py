@@ -242,7 +242,9 @@ class _Recorder:
         if message["type"] == "http.response.start":
             await self._start(message)
         elif not self._substituted:
-            await self._body(message)
+            await self._send(message)
+            if self._kept is not None and message["type"] == "http.response.body":
+                self._keep(self._kept, message.get("body", b""), not message.get("more_body", False))
 
     async def _start(self, message: Message) -> None:
         self.started = True
@@ -263,13 +265,14 @@ class _Recorder:
             message = {**message, "headers": [*headers, (http.RUN_ID_HEADER, run.run.id.encode())]}
         await self._send(message)
 
-    async def _body(self, message: Message) -> None:
-        kept = self._kept if message["type"] == "http.response.body" else None
-        if kept is not None:
-            kept.add(message.get("body", b""))
-        await self._send(message)
+    def _keep(self, kept: KeptResponse, chunk: bytes, is_last: bool) -> None:
+        """Note that *chunk* has been sent."""
+        if chunk:
+            kept.add(chunk)
+        elif self.response is not None:
+            return
         # A server that has seen the declared length may end the connection before the framework's last, empty chunk.
-        if kept is not None and (not message.get("more_body", False) or kept.has_declared_length):
+        if is_last or kept.has_declared_length:
             self.response = kept.recorded()
 
     async def _send_whole(self, response: RecordedResponse) -> None:

@@ -33,7 +33,7 @@ DEADLINE = "the run's deadline has passed"
 FENCED = "another pass owns the run"
 CLIENT_GONE = "the client went away"
 CANCELLED = "the run was cancelled"
-UNWRITABLE = "the database cannot be written"
+UNWRITABLE = "runs cannot be recorded at the moment"
 
 PassKind = Literal["first", "reentry"]
 

@@ -327,7 +327,7 @@ def test_no_more_reentries_at_a_time_than_allowed(tmp_path: Path, serve: Serve) 
     @shop.app.get("/")
     @shop.inngest.endpoint
     async def handler() -> str:
-        await step.sleep("pause", "300ms")
+        await step.sleep("pause", "2s")
         await step.run("work", work)
         return "done"
 

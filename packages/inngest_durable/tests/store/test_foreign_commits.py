@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from sqlite3 import connect
 from typing import Any
 
 import pytest
+from inngest_durable._core.model import Finish, RunStatus
 from inngest_durable.engines.embedded.store import SqliteStore
-from inngest_durable.engines.records import Insert
+from inngest_durable.engines.embedded.watches import Watches
+from inngest_durable.engines.records import FinishRun, Insert
 from inngest_durable.testing import MemoryStore
 
 from packages.inngest_durable.tests.store.conftest import commit_in_thread
@@ -94,3 +98,47 @@ async def test_memory_store_has_no_neighbours(samples: Samples) -> None:
     await store.write(Insert(samples.run()))
 
     assert store.foreign_commits() == before
+
+
+async def test_commit_of_another_process_right_after_the_look_is_news(
+    sqlite_store: SqliteStore, path: Path, samples: Samples
+) -> None:
+    """Before the event loop has turned once: what looks for such commits has not run yet."""
+    run = samples.run()
+    await sqlite_store.write(Insert(run))
+    with Watches(sqlite_store).watch(run.id) as watch, connect(path) as other:
+        watch.look()
+        other.execute("UPDATE runs SET recoveries = 0")
+        other.commit()
+
+        assert await watch.news(5.0)
+
+    other.close()
+
+
+async def test_end_of_a_run_is_told_to_those_who_wait_for_it(sqlite_store: SqliteStore, samples: Samples) -> None:
+    run = samples.run()
+    watches = Watches(sqlite_store)
+    await sqlite_store.write(Insert(run))
+    waiting = asyncio.ensure_future(watches.ended(run.id, 30.0))
+    await sqlite_store.write(samples.save(run))
+
+    assert not waiting.done()
+    await sqlite_store.write(FinishRun(run.id, run.epoch, Finish(RunStatus.COMPLETED, None), 3.0))
+    ended = await waiting
+
+    assert ended is not None
+    assert ended.status is RunStatus.COMPLETED
+    assert len(watches) == 0
+
+
+async def test_who_waits_for_an_end_gets_the_run_as_it_is_after_the_timeout(
+    sqlite_store: SqliteStore, samples: Samples
+) -> None:
+    run = samples.run()
+    await sqlite_store.write(Insert(run))
+    found = await Watches(sqlite_store).ended(run.id, 0.0)
+
+    assert found is not None
+    assert found.status is RunStatus.RUNNING
+    assert await Watches(sqlite_store).ended("unknown", 30.0) is None

@@ -20,7 +20,7 @@ from packages.inngest_durable.tests.workers.team import Member, Team
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the disk is made full by means of Linux")
 
-UNAVAILABLE = {"error": "the database cannot be written; try again later"}
+UNAVAILABLE = {"error": "runs cannot be recorded at the moment; try again later"}
 MANY = 20
 
 
@@ -38,7 +38,8 @@ class Disk:
         self.outside = team.outside
         self.database = database
         self.records = Records(database)
-        (self.member,) = team.start(DATABASE=str(database))
+        # A worker that stops while its disk is full tries until its time is up.
+        (self.member,) = team.start(DATABASE=str(database), CLOSE_SECONDS="0.5")
 
     def fill(self) -> None:
         """Let every commit fail from here on."""

@@ -51,7 +51,7 @@ class ResultCodec:
             StepValueError: It has no JSON form, or holds NaN or an infinity, which JSON does not have.
         """
         try:
-            data = msgspec.json.encode(value, enc_hook=_to_builtins)
+            data = _encoder.encode(value)
             unreal = b"null" in data and _has_unreal_number(msgspec.to_builtins(value, enc_hook=_to_builtins))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise StepValueError(f"{self._name} returned a {type(value).__qualname__}: {error}") from error
@@ -168,6 +168,7 @@ def _anything() -> Any:
     """Stand for a step function that has no return annotation."""
 
 
+_encoder = msgspec.json.Encoder(enc_hook=_to_builtins)
 _PLAIN = ResultCodec(_anything)
 _PLAIN._name = "the step function"
 _codecs: dict[tuple[Any, Any], ResultCodec] = {}

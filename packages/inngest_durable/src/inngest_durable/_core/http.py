@@ -98,10 +98,8 @@ def recorded_headers(headers: Headers) -> Headers:
 
 def declared_length(headers: Headers) -> int | None:
     """Return what the response's ``Content-Length`` says, of headers with names in lower case."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None
+    length = dict(headers).get(b"content-length", b"")
+    return int(length) if length.isdigit() else None
 
 
 def wait_location(redirect_url: RedirectUrl | None, root_path: str, run_id: str, token: str) -> str:

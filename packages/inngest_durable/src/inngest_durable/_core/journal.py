@@ -95,10 +95,11 @@ class Journal:
         self.jitter = jitter
         self.progressed = False
         self.limits = limits or _DEFAULT_LIMITS
-        self._memos = {memo.key: memo for memo in memos}
+        self._memos: dict[str, Memo] = {}
         self._size = 0
         self._keys_of: dict[str, list[str]] = {}
-        for memo in self._memos.values():
+        for memo in memos:
+            self._memos[memo.key] = memo
             self._size += _size(memo)
             if memo.fingerprint:
                 self._keys_of.setdefault(memo.fingerprint, []).append(memo.key)

@@ -8,7 +8,6 @@ A flow is driven by `_drive.drive` in threads and by `_drive.adrive` on asyncio,
 from __future__ import annotations
 
 import traceback
-from itertools import count
 from typing import Any
 
 from ..errors import StepError
@@ -20,6 +19,9 @@ from .retry import GiveUp, RetryPolicy
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 
+# On Python 3.11, taking a member from its class is slow.
+_RUN, _COMPLETED = StepOp.RUN, StepState.COMPLETED
+
 
 def run_step(journal: Journal, step: StepIdentity, policy: RetryPolicy, codec: ResultCodec) -> StepFlow:
     """Run a function until it succeeds or its attempts are used up; return its result or raise `StepError`."""
@@ -28,7 +30,9 @@ def run_step(journal: Journal, step: StepIdentity, policy: RetryPolicy, codec: R
         if memo.is_final:
             return recall(step, memo, codec)
         yield Wait(memo)
-    for attempt in count(memo.attempt + 1 if memo else 1):
+    attempt = memo.attempt if memo else 0
+    while True:
+        attempt += 1
         try:
             value = yield Call(attempt)
             result = codec.encode(value)
@@ -44,14 +48,11 @@ def run_step(journal: Journal, step: StepIdentity, policy: RetryPolicy, codec: R
             journal.record(memo)
             yield Wait(memo)
         else:
-            memo = Memo(
-                step.key, step.id, StepOp.RUN, StepState.COMPLETED, attempt, result, None, None, step.fingerprint
-            )
+            memo = Memo(step.key, step.id, _RUN, _COMPLETED, attempt, result, None, None, step.fingerprint)
             # Durable before visible: the handler goes on only when the driver has resumed this.
             yield Save(memo)
             journal.record(memo)
             return value
-    raise AssertionError("count() ended")  # pragma: no cover
 
 
 def sleep_until(journal: Journal, step: StepIdentity, wake_at: float) -> StepFlow:
@@ -64,7 +65,7 @@ def sleep_until(journal: Journal, step: StepIdentity, wake_at: float) -> StepFlo
         yield Save(memo)
         journal.record(memo)
     yield Wait(memo)
-    slept = Memo(step.key, step.id, StepOp.SLEEP, StepState.COMPLETED, 1, b"null", None, None, step.fingerprint)
+    slept = Memo(step.key, step.id, StepOp.SLEEP, _COMPLETED, 1, b"null", None, None, step.fingerprint)
     yield Save(slept)
     journal.record(slept)
     return None
@@ -99,14 +100,12 @@ def _storable(text: str) -> str:
 
 
 def _failed(step: StepIdentity, error: Exception, attempt: int) -> Memo:
-    return Memo(
-        step.key, step.id, StepOp.RUN, StepState.FAILED, attempt, None, failure_of(error), None, step.fingerprint
-    )
+    return Memo(step.key, step.id, _RUN, StepState.FAILED, attempt, None, failure_of(error), None, step.fingerprint)
 
 
 def _retrying(step: StepIdentity, error: Exception, attempt: int, wake_at: float) -> Memo:
     return Memo(
-        step.key, step.id, StepOp.RUN, StepState.RETRYING, attempt, None, failure_of(error), wake_at, step.fingerprint
+        step.key, step.id, _RUN, StepState.RETRYING, attempt, None, failure_of(error), wake_at, step.fingerprint
     )
 
 

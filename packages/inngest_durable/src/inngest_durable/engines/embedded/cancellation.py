@@ -33,9 +33,6 @@ class Canceller(Protocol):
     def tell_after(self, write: Write, found: Found) -> asyncio.Future[None]:
         """Write, then take notice of what was found; resolves when the write is durable."""
 
-    def tell_ended(self, run_id: str) -> None:
-        """Take notice that a run has ended."""
-
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends."""
 
@@ -77,7 +74,6 @@ async def _cancel_one(engine: Canceller, run_id: str) -> bool:
         # It ended at the same moment.
         return False
     _interrupt(engine.passes, [run_id])
-    engine.tell_ended(run_id)
     return True
 
 

@@ -36,9 +36,6 @@ class ClaimOwner(Protocol):
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
 
-    def tell_ended(self, run_id: str) -> None:
-        """Take notice that a run has ended."""
-
     def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
         """Call *tell* with the final memo of a step when it was completed by what it waits for."""
 
@@ -111,11 +108,13 @@ class EmbeddedClaim:
 
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*; resolves when it is durable. Raises `FencedError`."""
-        self.accept_soon()
+        if not self.accepted:
+            self.accept_soon()
+        run, attempt = self.run, self.attempts.pop(memo.key, None)
         progress = self._recovered and memo.is_final
-        now, attempt = self._engine.clock.now(), self.attempts.pop(memo.key, None)
         started_at = None if attempt is None else attempt.at
-        return self._write(SaveMemo(self.run.id, self.run.epoch, memo, progress, now, started_at))
+        write = SaveMemo(run.id, run.epoch, memo, progress, self._engine.clock.now(), started_at)
+        return self._store.write(write) if self._row is None else self._write(write)
 
     async def save_with(self, memo: Memo, along: Along) -> Memo:
         """
@@ -183,7 +182,6 @@ class EmbeddedClaim:
         found = None if alone else Found()
         end = FinishRun(self.run.id, self.run.epoch, finish, self._engine.clock.now(), alone, found)
         done = self._write(end, lazy=self._first)
-        done.add_done_callback(lambda _: self._engine.tell_ended(self.run.id))
         if found is not None:
             done.add_done_callback(lambda _: self._engine.tell_found(found))
         return done

@@ -17,6 +17,7 @@ from ..._core.events import SentEvent
 from ..._core.limits import Limits
 from ..._core.model import Idempotency, Memo, RecordedRequest, RecordedResponse, Run, RunStatus
 from ..._core.run_events import RunEvent
+from ..._pass import UNWRITABLE
 from ...errors import ConfigurationError
 from ..attempts import Starts
 from ..base import Clock, Host, Store, TimerHandle, Watch
@@ -232,7 +233,7 @@ class EmbeddedEngine:
 
     @property
     def followers(self) -> int:
-        """How many follow runs at the moment."""
+        """How many follow runs at the moment, or wait for their end."""
         return 0 if self._worker is None else len(self._worker.watches)
 
     def watch(self, run_id: str) -> AbstractContextManager[Watch]:
@@ -265,7 +266,7 @@ class EmbeddedEngine:
 
     async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
         """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""
-        return await self._started().endings.wait(run_id, timeout_seconds)
+        return await self._started().watches.ended(run_id, timeout_seconds)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends; `stop` waits for it."""
@@ -288,17 +289,12 @@ class EmbeddedEngine:
             interrupt_cancelled(self.passes, self.store)
         if self.failing is not None:
             # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
-            self.passes.let_go("the database cannot be written")
+            self.passes.let_go(UNWRITABLE)
 
     def note_parked(self, wake_at: float) -> None:
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
         if self._worker is not None:
             self._worker.note(wake_at)
-
-    def tell_ended(self, run_id: str) -> None:
-        """Take notice that a run has ended."""
-        if self._worker is not None:
-            self._worker.endings.tell(run_id)
 
     def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
         """Call *tell* with the final memo of a step when it was completed by what it waits for."""

@@ -14,17 +14,34 @@ INSERT INTO runs (
 )
 ON CONFLICT (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 
+-- What nearly every run is: without an idempotency key, a deadline or a time to wait for.
+
+-- name: insert_plain_run
+INSERT INTO runs (
+    id, status, epoch, owner, attempt, quiet_seconds, recoveries, created_at, app_id, endpoint, request, worker, pid
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?4, ?12)
+
 -- name: save_memo
-INSERT INTO steps (
-    run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result, started_at, ended_at
-)
-SELECT id, epoch, ?, ?, ?, ?, ?, ?, nullif(?, -1), ?, nullif(?, ''), nullif(?, ''), nullif(?, -1), nullif(?, -1)
+INSERT INTO steps (run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result)
+SELECT id, epoch, ?, ?, ?, ?, ?, ?, nullif(?, -1), ?, nullif(?, ''), nullif(?, '')
 FROM runs INDEXED BY runs_owned WHERE id = ? AND epoch = ? AND status = 'running'
 ON CONFLICT (run_id, key) DO UPDATE SET
     id = excluded.id, op = excluded.op, state = excluded.state, attempt = excluded.attempt,
     wake_at = excluded.wake_at, fingerprint = excluded.fingerprint, failure = excluded.failure,
     result = excluded.result
 WHERE steps.state NOT IN ('completed', 'failed')
+
+-- What nearly every memo is: of a step that completed at its first attempt. The run that is not at this epoch any more
+-- gives a NULL, which the column refuses, and a key that is there already is refused too: both leave the row out.
+
+-- name: save_completed
+INSERT OR IGNORE INTO steps (
+    run_id, epoch, key, id, op, state, seq, attempt, fingerprint, result, started_at, ended_at
+)
+VALUES (
+    (SELECT id FROM runs INDEXED BY runs_owned WHERE id = ?1 AND epoch = ?2 AND status = 'running'),
+    ?2, ?3, ?4, 'run', 'completed', ?5, 1, ?6, ?7, ?8, ?9
+)
 
 -- name: reset_recoveries
 UPDATE runs SET recoveries = 0 WHERE id = ? AND recoveries > 0

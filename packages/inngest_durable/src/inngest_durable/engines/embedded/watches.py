@@ -1,4 +1,4 @@
-"""Wakes those who follow a run, whichever worker writes to it."""
+"""Wakes those who follow a run, or wait for its end, whichever worker writes to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from ..._core.model import Run
 from ..base import Store
 from ..records import AddEvents, AddSignal, Insert, Write
 
@@ -72,7 +73,9 @@ class Watches:
         self._of.setdefault(run_id, set()).add(watch)
         self._store.on_commit = self._committed
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+            # Counted now: a commit of another process that comes after the first look at the run is news.
+            seen = self._store.foreign_commits()
+            self._looking = asyncio.get_running_loop().create_task(self._look(seen))
         try:
             yield watch
         finally:
@@ -81,6 +84,20 @@ class Watches:
                 del self._of[run_id]
             if not self._of:
                 self._store.on_commit = None
+
+    async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
+        """Return the run as soon as it has ended, or as it is after the timeout or at `close`; None if unknown."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        # Register first, then read: an end in between is not lost.
+        with self.watch(run_id) as watch:
+            while True:
+                watch.look()
+                status = self._store.status(run_id)
+                left = deadline - loop.time()
+                if status is None or status.is_final or left <= 0 or self.closed:
+                    return self._store.run(run_id)
+                await watch.news(left)
 
     def close(self) -> None:
         """Let everybody go, and nobody wait any more."""
@@ -101,8 +118,7 @@ class Watches:
             for watch in watches:
                 watch.tell()
 
-    async def _look(self) -> None:
-        seen = self._store.foreign_commits()
+    async def _look(self, seen: int) -> None:
         try:
             while self._of and not self.closed:
                 await asyncio.sleep(LOOK_SECONDS)

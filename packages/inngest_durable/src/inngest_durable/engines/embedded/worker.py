@@ -19,7 +19,6 @@ from ..records import AddWorker, DropWorker
 from ..records import ClaimRun as ClaimWrite
 from .arrivals import Arrivals
 from .claim import ClaimOwner, EmbeddedClaim
-from .endings import Endings
 from .recovery import Recovery
 from .retention import Retention
 from .scheduler import Scheduler
@@ -63,8 +62,7 @@ class Worker:
         each_second: Called after each look for dead workers: runs may have become due here, or in another worker.
 
     Attributes:
-        endings: Who waits here for runs to end.
-        watches: Who follows runs here.
+        watches: Who follows runs here, or waits for their end.
         arrivals: The steps of passes here that wait for something other than time.
     """
 
@@ -77,7 +75,6 @@ class Worker:
         host: Host,
         each_second: Callable[[], None],
     ) -> None:
-        self.endings = Endings(store)
         self.watches = Watches(store)
         self.arrivals = Arrivals(store)
         self._id = worker_id
@@ -109,7 +106,6 @@ class Worker:
         await self._recovery.stop()
         if self._retention is not None:
             await self._retention.stop()
-        self.endings.close()
         self.watches.close()
         self.arrivals.stop()
 

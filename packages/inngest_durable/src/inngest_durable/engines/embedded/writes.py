@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sqlite3 import Cursor
 from typing import Any
 
-from ..._core.model import Finish, Idempotency, RunStatus
+from ..._core.model import Finish, Idempotency, Run, RunStatus
 from ..records import (
     AddEvents,
     AddRunEvent,
@@ -41,7 +41,9 @@ from .rows import failure_text, packed
 _ROW = 512
 
 _INSERT_RUN = QUERIES["insert_run"]
+_INSERT_PLAIN_RUN = QUERIES["insert_plain_run"]
 _SAVE_MEMO = QUERIES["save_memo"]
+_SAVE_COMPLETED = QUERIES["save_completed"]
 _RESET_RECOVERIES = QUERIES["reset_recoveries"]
 _PARK_RUN = QUERIES["park_run"]
 _WAKE_RUN = QUERIES["wake_run"]
@@ -65,6 +67,30 @@ _CANCELLED = Finish(RunStatus.CANCELLED, None)
 def _insert(cursor: Cursor, write: Insert) -> int:
     run = write.run
     request = packed(run.request)
+    if run.owner and run.idempotency is None and run.deadline is None and run.wake_at is None:
+        cursor.execute(
+            _INSERT_PLAIN_RUN,
+            (
+                run.id,
+                run.status._value_,
+                run.epoch,
+                run.owner,
+                run.attempt,
+                run.quiet_seconds,
+                run.recoveries,
+                run.created_at,
+                run.app_id,
+                run.endpoint,
+                request,
+                os.getpid(),
+            ),
+        )
+    else:
+        _insert_with_all(cursor, run, request)
+    return cursor.rowcount * (_ROW + len(request))
+
+
+def _insert_with_all(cursor: Cursor, run: Run, request: bytearray) -> None:
     same = run.idempotency or _NO_IDEMPOTENCY
     cursor.execute(
         _INSERT_RUN,
@@ -89,39 +115,49 @@ def _insert(cursor: Cursor, write: Insert) -> int:
             os.getpid() if run.owner else -1,
         ),
     )
-    return cursor.rowcount * (_ROW + len(request))
 
 
 def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
-    memo = write.memo
-    started_at = ended_at = -1.0
-    if write.started_at is not None and is_in_memo(write):
-        started_at, ended_at = write.started_at, write.at
-    result = "" if memo.result is None else memo.result.decode()
-    cursor.execute(
-        _SAVE_MEMO,
-        (
-            memo.key,
-            memo.id,
-            memo.op._value_,
-            memo.state._value_,
-            NUMBERS.take(),
-            memo.attempt,
-            -1 if memo.wake_at is None else memo.wake_at,
-            memo.fingerprint,
-            "" if memo.failure is None else failure_text(memo.failure),
-            result,
-            started_at,
-            ended_at,
-            write.run_id,
-            write.epoch,
-        ),
-    )
+    memo, result = write.memo, write.memo.result
+    text = "" if result is None else result.decode()
+    if result is not None and write.started_at is not None and is_in_memo(write):
+        cursor.execute(
+            _SAVE_COMPLETED,
+            (
+                write.run_id,
+                write.epoch,
+                memo.key,
+                memo.id,
+                NUMBERS.take(),
+                memo.fingerprint,
+                text,
+                write.started_at,
+                write.at,
+            ),
+        )
+    else:
+        cursor.execute(
+            _SAVE_MEMO,
+            (
+                memo.key,
+                memo.id,
+                memo.op._value_,
+                memo.state._value_,
+                NUMBERS.take(),
+                memo.attempt,
+                -1 if memo.wake_at is None else memo.wake_at,
+                memo.fingerprint,
+                "" if memo.failure is None else failure_text(memo.failure),
+                text,
+                write.run_id,
+                write.epoch,
+            ),
+        )
     if not cursor.rowcount:
         return 0
     if write.progress:
         cursor.execute(_RESET_RECOVERIES, (write.run_id,))
-    return _ROW + len(result)
+    return _ROW + len(text)
 
 
 def _park(cursor: Cursor, write: ParkRun) -> int:
