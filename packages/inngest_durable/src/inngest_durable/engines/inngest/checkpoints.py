@@ -12,12 +12,15 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw, Struct
 
+from ..._core.model import RunStatus
 from ..base import Clock, FencedError
 from .api import InngestApi, UnreachableError
+from .follow import Followed
 from .protocol import Created, Op, checkpoint_body, step_hash
 from .records import pass_id
 
@@ -37,13 +40,26 @@ class CancelledOnServerError(FencedError):
     """The run was cancelled on the server."""
 
 
+class Server(Protocol):
+    """
+    The server, and what this process knows of its runs.
+
+    Attributes:
+        api: The server.
+        followed: Knows which runs were cancelled here.
+    """
+
+    api: InngestApi
+    clock: Clock
+    followed: Followed
+
+
 class Checkpoints:
     """
     The records of one run, as one pass posts them.
 
     Args:
-        api: The server.
-        clock: The engine's time.
+        server: The server, and what this process knows of its runs.
         run_id: The run.
         epoch: The pass.
         create: Creates the run on the server, or finds it there; returns its IDs.
@@ -56,22 +72,20 @@ class Checkpoints:
 
     def __init__(
         self,
-        api: InngestApi,
-        clock: Clock,
+        server: Server,
         run_id: str,
         epoch: int,
         create: Callable[[], Awaitable[Created]],
-        known: Found,
+        known: Found | None = None,
         created: Created | None = None,
     ) -> None:
         self.revived = False
-        self._api = api
-        self._clock = clock
+        self._server = server
         self._run_id = run_id
         self._epoch = epoch
         self._create = create
         self._later = step_hash(pass_id(epoch + 1))
-        self._records = {found: _restored(found, stored) for found, stored in known.items()}
+        self._records = {found: _restored(found, stored) for found, stored in (known or {}).items()}
         self._created = created
         self._creating: asyncio.Task[Created] | None = None
         self._reading: asyncio.Task[Found | None] | None = None
@@ -92,13 +106,17 @@ class Checkpoints:
         """Post an operation that leaves no record of its own. Raises `UnreachableError`."""
         created = await self.created()
         body = checkpoint_body(self._run_id, created.fn_id, created.app_id, [op], self._milliseconds())
-        await self._api.checkpoint(self._run_id, body)
+        await self._server.api.checkpoint(self._run_id, body)
 
     async def schedule(self, op: Op) -> None:
         """Post an operation until the server has something scheduled for the run. Raises `UnreachableError`."""
         for attempt in range(1, _TRIES + 1):
             await self.post(op)
-            if await self._api.jobs(self._run_id):
+            if await self._server.api.jobs(self._run_id):
+                return
+            found = await self._server.api.actions(self._run_id)
+            if found is None or self._later in found:
+                # What was scheduled has been done by now.
                 return
             await _pause(attempt)
         raise UnreachableError(f"the server has taken {op.displayName!r} {_TRIES} times and has scheduled nothing")
@@ -154,7 +172,7 @@ class Checkpoints:
         if before is not None:
             await asyncio.wait((before,))
         self._reading, self._next = self._next, None
-        return await self._api.actions(self._run_id)
+        return await self._server.api.actions(self._run_id)
 
     async def _revive(self) -> None:
         """
@@ -162,6 +180,8 @@ class Checkpoints:
 
         Raises `FencedError` if the run has ended.
         """
+        if self._server.followed.status(self._run_id) is RunStatus.CANCELLED:
+            raise CancelledOnServerError
         status = await self._status()
         if status not in _ENDED:
             # A run that has just ended looks like that too, for a moment.
@@ -182,11 +202,11 @@ class Checkpoints:
             await self.post(op)
 
     async def _status(self) -> str | None:
-        run = await self._api.run(self._run_id)
+        run = await self._server.api.run(self._run_id)
         return None if run is None else run.status
 
     def _milliseconds(self) -> int:
-        return int(self._clock.now() * 1000)
+        return int(self._server.clock.now() * 1000)
 
 
 async def _pause(attempt: int) -> None:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from msgspec import Raw
 from msgspec.structs import replace
 
-from ..._core.effects import Along, SendEvents
+from ..._core.effects import Along
 from ..._core.invoke_flow import family
 from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, RunStatus
-from ..._pass import CANCELLED
-from ..attempts import Attempt, Starts, tell_progress
-from ..base import Clock, FencedError, TimerHandle
+from ..attempts import Attempt, tell_progress
+from ..base import FencedError, TimerHandle
 from ..records import AddRunEvent, Found, Insert, SaveMemo, SaveMemoWith
-from .api import InngestApi
-from .checkpoints import CancelledOnServerError, Checkpoints
-from .delivery import UNDELIVERED, Outages, persistently
-from .ends import end_of
-from .follow import Followed
+from .checkpoints import Checkpoints
+from .delivery import UNDELIVERED
+from .errands import Errands
 from .hold import Hold
 from .outcome import Outcome
+from .owner import ClaimOwner
 from .parting import Parting
-from .protocol import Created, Op, discovery, go_duration
-from .records import memo_op, now_id, request_op
+from .protocol import Created, Op, go_duration
+from .records import memo_op, request_op
 from .waits import Waits, child_id
 
 logger = logging.getLogger("inngest_durable")
@@ -34,41 +33,6 @@ logger = logging.getLogger("inngest_durable")
 LEASE_ENDS = "the pass in the client's request has taken as long as it may"
 
 T = TypeVar("T")
-
-
-class ClaimOwner(Outages, Protocol):
-    """
-    What a claim needs of the engine.
-
-    Attributes:
-        api: The server.
-        starts: Tells the starts of attempts.
-        followed: Is told what happens in runs.
-        lease_seconds: How long a pass may live without a sign.
-        worker_id: This process.
-    """
-
-    api: InngestApi
-    clock: Clock
-    starts: Starts
-    followed: Followed
-    lease_seconds: float
-    worker_id: str
-
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run work in the background."""
-
-    async def create(self, run: Run, first: Op) -> Created:
-        """Create a run on the server with its first record, or find it there."""
-
-    def kept(self, request: RecordedRequest) -> RecordedRequest:
-        """Return a request with the headers that are kept with its run."""
-
-    def created(self, run: Run) -> Created | None:
-        """Return the IDs of a run on the server, if a run of its endpoint was created by this process."""
-
-    def interrupt(self, run_id: str, reason: str) -> None:
-        """Interrupt the pass of a run."""
 
 
 class InngestClaim:
@@ -100,14 +64,12 @@ class InngestClaim:
         self.attempts: dict[str, Attempt] = {}
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.waits = waits or Waits()
-        self.api = engine.api
         self._engine = engine
         self._nonce = nonce
         self._is_first = records is None
         ids = None if self._is_first else engine.created(run)
-        self.checkpoints = Checkpoints(
-            engine.api, engine.clock, run.id, run.epoch, self._create, records if records is not None else {}, ids
-        )
+        self.checkpoints = Checkpoints(engine, run.id, run.epoch, self._create, records, ids)
+        self.errands = Errands(engine, run, self.checkpoints)
         self._hold = Hold(
             self.checkpoints, run.epoch, engine.lease_seconds, engine.clock, engine.spawn, self._half_time
         )
@@ -140,7 +102,7 @@ class InngestClaim:
         self.accept_soon()
         await self.ready()
         op = self._first_record()
-        if await self._deliver(lambda: self.checkpoints.claim(op, self._nonce)) is None:
+        if await self.errands.deliver(lambda: self.checkpoints.claim(op, self._nonce)) is None:
             self.settled(None)
             raise FencedError
 
@@ -175,7 +137,13 @@ class InngestClaim:
         except UNDELIVERED as error:
             self.settled(None)
             self._engine.unreachable(self.run.id, str(error))
+            self._engine.spawn(self._withdraw())
             raise FencedError from error
+
+    async def _withdraw(self) -> None:
+        """Take back a run that could not be accepted whole: its client is told to send the request again."""
+        with contextlib.suppress(*UNDELIVERED):
+            await self._engine.api.cancel(self.run.id)
 
     async def _half_time(self) -> None:
         if self._is_first:
@@ -229,34 +197,9 @@ class InngestClaim:
             go_duration(memo.wake_at - self.now())
         op = memo_op(memo, self.run.epoch, started_at, self.now(), wait)
         await self.ready()
-        await self._deliver(lambda: self.checkpoints.record(op))
+        await self.errands.deliver(lambda: self.checkpoints.record(op))
         if memo.is_final:
             self.waits.ended(memo.key)
-
-    async def _deliver(self, deliver: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await persistently(deliver, self._engine, self.run.id)
-        except CancelledOnServerError:
-            self._engine.interrupt(self.run.id, CANCELLED)
-            raise
-
-    # For `Waits`: what goes along with memos.
-
-    async def post(self, op: Op) -> None:
-        """Post an operation that leaves no record of its own, however long that takes."""
-        await self._deliver(lambda: self.checkpoints.post(op))
-
-    async def look(self) -> Mapping[str, Raw]:
-        """Return what is stored of the run now. Raises `FencedError`."""
-        return await self._deliver(self.checkpoints.look) or {}
-
-    async def send_events(self, along: SendEvents) -> None:
-        """Send events, however long that takes."""
-        await self._deliver(lambda: self.api.send_events(along.events))
-
-    async def send_signal(self, name: str, data: Raw) -> bool:
-        """Send a signal, however long that takes; return whether a step waited for it."""
-        return await self._deliver(lambda: self.api.send_signal(name, data))
 
     def new_child(self, key: str, endpoint: str, request: RecordedRequest, timeout_seconds: float | None) -> Run:
         """Return a run for the step *key* to invoke; it begins when `save_with` is called with it."""
@@ -271,27 +214,6 @@ class InngestClaim:
             deadline=None if timeout_seconds is None else now + timeout_seconds,
             idempotency=family(self.run.id, key),
         )
-
-    async def begin_child(self, child: Run) -> None:
-        """Let a child run begin, unless it has begun before."""
-        await self._deliver(lambda: self._begin_child(child))
-
-    async def _begin_child(self, child: Run) -> None:
-        if await self.api.run(child.id) is not None:
-            return
-        engine = self._engine
-        # No pass holds it: its first one is started by the server.
-        kept = replace(child, request=engine.kept(child.request))
-        first = request_op(kept, "", 0.0, parent=self.run.id)
-        engine.followed.note(Insert(child))
-        begun = Checkpoints(
-            engine.api, engine.clock, child.id, child.epoch, lambda: engine.create(child, first), {}, None
-        )
-        await begun.schedule(discovery(now_id(child.epoch)))
-
-    async def end_of(self, run_id: str) -> Finish:
-        """Return how a run has ended that the server says has ended."""
-        return await self._deliver(lambda: end_of(self.api, run_id))
 
     # What steps wait for.
 

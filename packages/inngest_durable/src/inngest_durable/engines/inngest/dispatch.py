@@ -23,8 +23,9 @@ from ..base import Host
 from ..records import ClaimRun, FinishRun
 from . import answers
 from .api import RefusedError, UnreachableError
-from .claim import ClaimOwner, InngestClaim
+from .claim import InngestClaim
 from .outcome import Finished, Parked
+from .owner import ClaimOwner
 from .plan import lease, plan
 from .protocol import HttpRequestEvent, is_run_id
 from .records import pass_op

@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 # How often the server repeats a dispatch that nobody answers: attempts of steps and handlers are counted here.
 DISPATCH_RETRIES = 20
+_MOST_TARGETS = 1000
 
 # What the parent process talks by, in a forked child.
 _inherited: list[InngestApi] = []
@@ -143,6 +144,11 @@ class InngestEngine:
         self.starts = Starts(self._claims, self.clock.now)
         self._health = Health(self.api, self.passes, self.spawn)
         self._dispatches = Dispatches(self, host, self._max_concurrent_passes)
+        if not self.settings.is_dev and not self.settings.serve_origin:
+            logger.warning(
+                "the Inngest server calls this application where its clients say that it is, in their Host header: "
+                "set INNGEST_SERVE_ORIGIN to where the server reaches it"
+            )
 
     async def drain(self) -> None:
         """Interrupt every pass, start none, and wait for steps in flight up to the grace; harmless twice."""
@@ -243,6 +249,9 @@ class InngestEngine:
         body = create_body(run.id, event, [first], DISPATCH_RETRIES, int(self.clock.now() * 1000))
         created = await self.api.create(body)
         self.outputs.issued(run.id, created.token)
+        if len(self._ids) >= _MOST_TARGETS:
+            # Paths with parameters are endless.
+            self._ids.clear()
         self._ids[target_of(run.request)] = created
         return created
 

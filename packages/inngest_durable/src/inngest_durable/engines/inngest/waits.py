@@ -19,10 +19,11 @@ from ..._core.effects import Along, Invoke, SendEvents, SendSignal, StopWaiting
 from ..._core.events import Event
 from ..._core.invoke_flow import result_of
 from ..._core.matching import WaitFor
-from ..._core.model import Failure, Finish, Memo, Run, StepOp, StepState
+from ..._core.model import Failure, Memo, Run, StepOp, StepState
 from ...errors import EventError
 from ..ulids import ulid_of
 from .conditions import cel_of
+from .errands import Errands
 from .protocol import Data, Error, Op, step_hash, unwrap, wait_for_event, wait_for_signal
 from .records import StoredWait, wait_op
 
@@ -38,33 +39,14 @@ class Recording(Protocol):
 
     Attributes:
         run: The run.
+        errands: What the pass does on the server beside recording memos.
     """
 
     run: Run
-
-    def now(self) -> float:
-        """Return the current time in seconds since the epoch."""
+    errands: Errands
 
     async def keep(self, memo: Memo, started_at: float | None = None, wait: Op | None = None) -> None:
         """Record a memo. Raises `FencedError`."""
-
-    async def post(self, op: Op) -> None:
-        """Post an operation, however long that takes."""
-
-    async def look(self) -> Mapping[str, Raw]:
-        """Return the records of the run as they are now."""
-
-    async def send_events(self, along: SendEvents) -> None:
-        """Send events, however long that takes."""
-
-    async def send_signal(self, name: str, data: Raw) -> bool:
-        """Send a signal, however long that takes; return whether a step waited for it."""
-
-    async def begin_child(self, child: Run) -> None:
-        """Let a child run begin, unless it has begun before."""
-
-    async def end_of(self, run_id: str) -> Finish:
-        """Return how a run has ended that the server says has ended."""
 
 
 class Waits:
@@ -87,31 +69,31 @@ class Waits:
                 op = self._op(claim, memo, along)
                 if isinstance(along, Invoke):
                     # Before the child can end. It is the same child however often this is repeated.
-                    await claim.post(op)
-                    await claim.begin_child(along.child)
+                    await claim.errands.post(op)
+                    await claim.errands.begin_child(along.child)
                 await claim.keep(memo, wait=op)
                 self._of[memo.key] = memo, StoredWait.of(op)
                 if isinstance(along, WaitFor):
-                    await claim.post(op)
+                    await claim.errands.post(op)
                 return memo
             case StopWaiting():
-                final = await self._come(claim, memo.key, await claim.look()) or memo
+                final = await self._come(claim, memo.key, await claim.errands.look()) or memo
                 await claim.keep(final)
                 self._seen.add(memo.key)
                 return final
             case SendEvents():
                 # Their IDs are the step's, so that sending them again counts once.
-                await claim.send_events(along)
+                await claim.errands.send_events(along)
             case SendSignal():
                 data = msgspec.json.decode(along.result, type=_Signal).data
-                woke = await claim.send_signal(along.name, data)
+                woke = await claim.errands.send_signal(along.name, data)
                 memo = replace(memo, result=b"true" if woke else b"false")
         await claim.keep(memo)
         return memo
 
     def _op(self, claim: Recording, memo: Memo, along: WaitFor | Invoke) -> Op:
         """Return the operation by which the server waits. Raises `EventError` where it cannot."""
-        left = (memo.wake_at or 0.0) - claim.now()
+        left = (memo.wake_at or 0.0) - claim.errands.now()
         op_id = wait_op(memo.key, memo.op)
         if isinstance(along, Invoke):
             condition = f"async.data.run_id == '{along.child.id}'"
@@ -193,7 +175,7 @@ async def _memo_of(claim: Recording, memo: Memo, stored: Raw) -> Memo:
         return _completed(memo, _NOTHING)
     if memo.op is StepOp.INVOKE:
         child = child_id(claim.run, memo.key)
-        finish = await claim.end_of(child)
+        finish = await claim.errands.end_of(child)
         result = result_of(child, finish)
         return _failed(memo, result) if isinstance(result, Failure) else _completed(memo, result)
     if memo.op is StepOp.WAIT_FOR_SIGNAL:
