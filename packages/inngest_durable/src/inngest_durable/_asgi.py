@@ -19,6 +19,7 @@ from ._core.model import Headers, RecordedRequest, RecordedResponse
 from ._recording import Kept, KeptResponse
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
+from .engines.inngest.answers import refused_answer
 from .errors import RequestTooLargeError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 
@@ -68,8 +69,8 @@ class AsgiEdge:
             return request
 
         holder = Holder(recorded_request, claim)
-        recorder = _Recorder(holder, _nowhere, request.method, self._client.limits)
-        receive = _replay_body(request.body)
+        recorder = _ReentryRecorder(holder, _nowhere, request.method, self._client.limits)
+        receive = _replay_body(request.body, recorder.sent)
         await self._exchange(self._scope_of(request, holder), receive, recorder)
         if holder.current_pass is None:
             await conclude_unreached(self._client, claim, recorder.response or SERVER_ERROR)
@@ -84,7 +85,7 @@ class AsgiEdge:
         try:
             answer = await self._client.engine.dispatch(await body.request())
         except RequestTooLargeError as error:
-            answer = http.answer(413, {"error": str(error)})
+            answer = refused_answer(413, str(error))
         await send({"type": "http.response.start", "status": answer.status, "headers": http.framed(answer)})
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
@@ -291,6 +292,25 @@ class _Recorder:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+class _ReentryRecorder(_Recorder):
+    """
+    The recorder of a re-entry.
+
+    Attributes:
+        sent: Whether the framework's response is complete.
+    """
+
+    def __init__(self, holder: Holder, send: Send, method: str, limits: Limits) -> None:
+        super().__init__(holder, send, method, limits)
+        self.sent = asyncio.Event()
+
+    async def send(self, message: Message) -> None:
+        """Take one message from the framework."""
+        await super().send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.sent.set()
+
+
 def _may_have_body(scope: Scope) -> bool:
     """Whether a body may come: in HTTP/1, one of two headers would tell (RFC 9112, 6.3)."""
     if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
@@ -302,14 +322,15 @@ async def _nowhere(message: Message) -> None:
     """Take a re-entry's response: nobody is connected, and the recorder has kept it."""
 
 
-def _replay_body(body: bytes) -> Receive:
-    """Give the body once, then nothing: a disconnect before the response would cancel the handler."""
+def _replay_body(body: bytes, sent: asyncio.Event) -> Receive:
+    """Give the body once, and the disconnect when the response is complete: before, it would cancel the handler."""
     given = False
 
     async def receive() -> Message:
         nonlocal given
         if given:
-            await asyncio.get_running_loop().create_future()
+            await sent.wait()
+            return {"type": "http.disconnect"}
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 

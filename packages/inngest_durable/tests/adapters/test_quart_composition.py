@@ -132,3 +132,26 @@ def _named_app(name: str, folder: Path, path: str = "/") -> tuple[Quart, Inngest
 
     inngest.init_app(app)
     return app, inngest
+
+
+def test_framework_may_wait_for_the_disconnect_after_its_response(tmp_path: Path, serve: Serve) -> None:
+    """A re-entry ends with a disconnect, as a server's request does: some frameworks return only then."""
+    app, inngest, outside = small_app(tmp_path)
+
+    @app.get("/")
+    @inngest.endpoint(retries=QUICK)
+    async def handler() -> str:
+        return str(await step.run("flaky", outside.act, "flaky", 1))
+
+    inner: Any = app.asgi_app
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        await inner(scope, receive, send)
+        while scope["type"] == "http" and (await receive())["type"] != "http.disconnect":
+            pass
+
+    app.asgi_app = patient  # type: ignore[method-assign]
+    inngest.init_app(app)
+    site = serve(app, inngest)
+
+    assert site.follow(site.get("/")).text == "flaky#2"
