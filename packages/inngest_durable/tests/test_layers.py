@@ -15,15 +15,15 @@ import inngest_durable
 import pytest
 
 LAYERS = """
-quart | flask | testing
-_werkzeug
+quart | flask | testing | cli
+_werkzeug | _cli_text
 client, endpoint | client, _life | client, _blocking | client, _scopes | _asgi | _wsgi, _environ
-inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording
+inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | health
 step | sync | engines.embedded | engines.inngest
 _event_steps, _steps | _fetch | _progress
 _task_pass | _thread_pass
 _pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engines.ulids
-_drive | _threads | engines.clock, engines.told, engines.base, engines.passes, engines.records
+_drive | _threads | _logs | engines.clock, engines.told, engines.base, engines.passes, engines.records
 _core
 errors
 """

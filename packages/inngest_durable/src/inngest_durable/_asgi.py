@@ -77,15 +77,26 @@ class AsgiEdge:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give a request that starts a later pass to the engine: the application sees what the run has recorded."""
-        if not self._client.is_started():
-            await self._client.start()
-        body = _Body(scope, receive, self._client.limits.request_body)
-        if not await body.whole():
-            return
         try:
-            answer = await self._client.engine.dispatch(await body.request())
+            answer = await self._dispatched(_Body(scope, receive, self._client.limits.request_body))
+        except asyncio.CancelledError:
+            # The web server stops, and would answer in its own way: Inngest takes that for the end of the run.
+            await self._send_dispatched(refused_answer(503, "the process stops"), send)
+            raise
         except RequestTooLargeError as error:
             answer = refused_answer(413, str(error))
+        except Exception:
+            logger.exception("a request of the Inngest server could not be served")
+            answer = refused_answer(503, "the application's log says why")
+        await self._send_dispatched(answer, send)
+
+    async def _dispatched(self, body: _Body) -> RecordedResponse:
+        if not self._client.is_started():
+            await self._client.start()
+        await body.whole()
+        return await self._client.engine.dispatch(await body.request())
+
+    async def _send_dispatched(self, answer: RecordedResponse, send: Send) -> None:
         await send({"type": "http.response.start", "status": answer.status, "headers": http.framed(answer)})
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
@@ -193,12 +204,11 @@ class _Body:
             _interrupt(self.holder, "the client went away")
         return message
 
-    async def whole(self) -> bool:
-        """Read the body to its end, where no framework does; False if the client has gone before."""
+    async def whole(self) -> None:
+        """Read the body to its end, where no framework does. Raises ConnectionAbortedError if the client has gone."""
         while not self._complete:
             if (await self.receive())["type"] == "http.disconnect":
-                return False
-        return True
+                raise ConnectionAbortedError("the client went away before its request had come in whole")
 
     async def request(self) -> RecordedRequest:
         """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""

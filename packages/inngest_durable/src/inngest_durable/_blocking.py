@@ -32,6 +32,9 @@ class Client(Protocol):
     def cancel(self, run_id: str) -> Coroutine[Any, Any, bool]:
         """Cancel a run."""
 
+    def unready(self) -> Coroutine[Any, Any, str | None]:
+        """Return why no run can be begun."""
+
 
 class BlockingCalls:
     """
@@ -54,6 +57,10 @@ class BlockingCalls:
     def cancel(self, run_id: str) -> bool:
         """Cancel a run; see `Inngest.cancel`."""
         return self._call("cancel", lambda: self._client.cancel(run_id))
+
+    def unready(self) -> str | None:
+        """Return why this process can begin no run at the moment, or None; see `Inngest.unready`."""
+        return self._call("unready", self._client.unready)
 
     def _call(self, name: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """

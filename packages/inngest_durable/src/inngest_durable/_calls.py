@@ -100,7 +100,7 @@ class StepCall:
             return
         error = done.exception()
         how = "returned" if error is None else f"raised {type(error).__name__}: {error}"
-        logger.warning("step %r %s after its timeout; that is dropped", self._step_id, how)
+        logger.warning("step %r %s after its timeout; that is dropped [run=%s]", self._step_id, how, self._key[0])
 
 
 def step_call(

@@ -13,6 +13,7 @@ from ._recording import Kept
 from .errors import RequestTooLargeError
 
 _CHUNK = 65536
+_PORT_DIGITS = 5
 # Headers of the body, which CGI names as if they were none.
 _BODY_NAMES = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 _ENVIRON_NAMES = {name: key for key, name in _BODY_NAMES.items()}
@@ -107,11 +108,17 @@ def recorded_request(environ: dict[str, Any], body: bytes) -> RecordedRequest:
         raw_path=target.partition("?")[0].encode("latin-1", "replace"),
         query_string=environ.get("QUERY_STRING", "").encode("latin-1"),
         headers=headers_of(environ),
-        client=(client, int(environ.get("REMOTE_PORT") or 0)) if client else None,
-        server=(environ["SERVER_NAME"], int(environ["SERVER_PORT"])),
+        client=(client, _port(environ.get("REMOTE_PORT")) or 0) if client else None,
+        server=(environ["SERVER_NAME"], _port(environ["SERVER_PORT"])),
         http_version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2],
         body=body,
     )
+
+
+def _port(given: str | int | None) -> int | None:
+    """Return a port; None for what is none: behind a Unix socket, gunicorn takes it from the client's ``Host``."""
+    text = str(given or "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS else None
 
 
 def headers_of(environ: dict[str, Any]) -> Headers:

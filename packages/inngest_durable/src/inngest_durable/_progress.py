@@ -43,6 +43,11 @@ def progress(text: str, /, **data: Any) -> None:
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
             raise StepValueError(f"progress() got data that is no JSON: {error}", step.run_id, step.key) from error
         if len(fields) > LONGEST_DATA:
-            logger.warning("step %r gave progress() more than %d bytes of data: left out", step.key, LONGEST_DATA)
+            logger.warning(
+                "step %r gave progress() more than %d bytes of data: left out [run=%s]",
+                step.key,
+                LONGEST_DATA,
+                step.run_id,
+            )
             fields = ""
     found.current_pass.progress(step.key, shortened(text, LONGEST_TEXT), fields)

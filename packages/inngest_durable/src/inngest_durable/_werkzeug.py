@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from ._core import http
 from ._core.invoke_flow import child_request
@@ -19,6 +19,12 @@ from .output import OutputQuery
 # The endpoint's ID, on the view that serves it.
 _IS_ENDPOINT = "__inngest_endpoint__"
 _METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
+
+
+class BodyCutOff(BadRequest):  # an answer, as the framework's own
+    """The answer to a request whose body has not come in whole."""
+
+    description = "The body of the request has not come in whole."
 
 
 class WerkzeugAdapter:
@@ -112,12 +118,19 @@ def mount_events(app: Any, view: Callable[..., Any], look_up: Callable[..., Any]
         app.add_url_rule(rule, name, found, methods=["GET", "OPTIONS"], provide_automatic_options=False)
 
 
+def mount_health(app: Any, ready: Callable[..., Any], alive: Callable[..., Any]) -> None:
+    """Mount what balancers and supervisors ask: whether to send requests here, and whether the process lives."""
+    app.add_url_rule(f"{http.PREFIX}/health", "_inngest_health", ready, methods=["GET"])
+    app.add_url_rule(f"{http.PREFIX}/health/live", "_inngest_live", alive, methods=["GET"])
+
+
 async def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
     """Answer where the run with an idempotency key is: query parameters ``endpoint`` and ``key``."""
     origin = request.headers.get("Origin")
     if request.method == "OPTIONS":
         return client.cors.preflight(origin)
-    endpoint_id, key = request.args.get("endpoint", ""), request.args.get("key", "")
+    arguments = _arguments(request)
+    endpoint_id, key = arguments.get("endpoint", ""), arguments.get("key", "")
     endpoint = client.endpoint_of(endpoint_id)
     if not endpoint_id or not key:
         answer = http.answer(400, {"error": "Missing endpoint or key query parameter"})
@@ -168,7 +181,7 @@ def pass_of(carrier: Mapping[str, Any], request: Any, views: Mapping[str, Any]) 
 
 def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:
     """Return what *request* asks of the wait URL, or of the stream; *run_id* is in its path, or empty."""
-    arguments = request.args
+    arguments = _arguments(request)
     return OutputQuery(
         method=request.method,
         path=quote(f"{request.root_path.rstrip('/')}{request.path}"),
@@ -181,3 +194,11 @@ def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:
         follows=is_stream or http.wants_events(", ".join(request.headers.getlist("Accept"))),
         last_event_id=request.headers.get("Last-Event-ID") or arguments.get("lastEventId", ""),
     )
+
+
+def _arguments(request: Any) -> Any:
+    """Return the query parameters of *request*. Raises `BadRequest` for bytes that are not quoted and no UTF-8."""
+    try:
+        return request.args
+    except UnicodeDecodeError as error:
+        raise BadRequest("The query string is not UTF-8.") from error

@@ -27,6 +27,7 @@ from ._recording import KeptResponse
 from ._threads import as_exception, start_thread
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
+from .engines.inngest.answers import refused_answer
 from .errors import RequestTooLargeError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 
@@ -84,8 +85,14 @@ class WsgiEdge:
     def _dispatch(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Give a request that starts a later pass to the engine: the application sees what the run has recorded."""
         body = Body(environ, self._client.limits.request_body)
-        body.complete()
-        answer = portal.call(self._dispatched, body)
+        try:
+            body.complete()
+            answer = portal.call(self._dispatched, body)
+        except RequestTooLargeError as error:
+            answer = refused_answer(413, str(error))
+        except Exception:
+            logger.exception("a request of the Inngest server could not be served")
+            answer = refused_answer(503, "the application's log says why")
         named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in http.framed(answer)]
         start_response(_status_line(answer.status), named)
         return [answer.body]
@@ -93,10 +100,7 @@ class WsgiEdge:
     async def _dispatched(self, body: Body) -> RecordedResponse:
         if not self._client.is_started():
             await self._client.start()
-        try:
-            return await self._client.engine.dispatch(await body.request())
-        except RequestTooLargeError as error:
-            return http.answer(413, {"error": str(error)})
+        return await self._client.engine.dispatch(await body.request())
 
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application, with the recorded request."""

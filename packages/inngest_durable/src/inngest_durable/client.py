@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
@@ -16,6 +15,7 @@ from ._core.limits import Limits
 from ._core.model import RecordedRequest
 from ._core.retry import RetryPolicy, retry_policy
 from ._life import Life, Running
+from ._logs import logger
 from ._scopes import checked_scope, refuse_async
 from .endpoint import Endpoint, EndpointOptions
 from .engines.base import Claim, Engine
@@ -24,9 +24,8 @@ from .engines.inngest.engine import InngestEngine
 from .engines.inngest.settings import chooses_inngest
 from .errors import ConfigurationError, StepUsageError
 from .exchange import Edge, EndpointAdapter, middleware_outside
+from .health import unready
 from .inbox import Inbox
-
-logger = logging.getLogger("inngest_durable")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -216,6 +215,16 @@ class Inngest:
         """
         return await self._started(lambda: self.engine.cancel(run_id))
 
+    async def unready(self) -> str | None:
+        """
+        Return why this process can begin no run at the moment, or None if it can: for a health route of your own.
+
+        It drains, its engine cannot be started (it is started, as by a request to an endpoint), or nothing can be
+        written: the disk is full, or another process holds the database. Takes 4 s at most.
+        """
+        found = await self.on_loop(lambda: unready(self.engine, self._life.start))
+        return None if found is None else found.detail
+
     async def _started(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do *work* where the engine runs, which is started first: with Flask not where the caller is."""
 
@@ -228,7 +237,7 @@ class Inngest:
 
     @property
     def sync(self) -> BlockingCalls:
-        """`send`, `send_signal` and `cancel` for code in threads, such as Flask's views: they block."""
+        """`send`, `send_signal`, `cancel` and `unready` for code in threads, such as Flask's views: they block."""
         return BlockingCalls(self)
 
     def is_started(self) -> bool:

@@ -167,9 +167,13 @@ class EndpointAdapter(Protocol):
         """Whether *error* is the framework's way to answer, such as ``abort(404)``."""
 
 
-def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run) -> str:
-    """Return where the client of *run* waits for its response."""
-    if adapter.async_redirect_url is None and (url := engine.wait_url(run.id)) is not None:
+def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run, *, is_own: bool = False) -> str:
+    """
+    Return where the client of *run* waits for its response.
+
+    An engine may have a URL for that. Run events and ``DELETE`` are at the SDK's *own* URL only.
+    """
+    if adapter.async_redirect_url is None and not is_own and (url := engine.wait_url(run.id)) is not None:
         return url
     return http.wait_location(adapter.async_redirect_url, run.request.root_path, run.id, engine.token(run.id))
 

@@ -28,6 +28,7 @@ from ._wsgi import WsgiEdge, WsgiHolder
 from .endpoint import Endpoint
 from .errors import ConfigurationError
 from .exchange import Holder, Lifecycle
+from .health import ALIVE, health
 from .output import OutputQuery, output_or_events
 
 __all__ = ["FlaskAdapter", "current_pass", "endpoint_adapter"]
@@ -84,6 +85,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         if client.inbox.event_key:
             _werkzeug.mount_inbox(app, _inbox(client))
         _werkzeug.mount_events(app, self._view(client, is_stream=True), self._look_up(client))
+        _werkzeug.mount_health(app, _health(client), _alive)
         return edge
 
     def outermost(self, app: Flask) -> Any:
@@ -184,11 +186,32 @@ def _inbox(client: Lifecycle) -> Callable[..., Response]:
     return inngest_inbox
 
 
+def _health(client: Lifecycle) -> Callable[..., Response]:
+    return lambda: _sent_by_edge(portal.call(health, client.engine, client.start))
+
+
+def _alive() -> Response:
+    # By way of the engine's event loop: where that does not answer, this does not either.
+    return _sent_by_edge(portal.call(_lives))
+
+
+async def _lives() -> RecordedResponse:
+    return ALIVE
+
+
 def _completed_holder() -> Holder:
-    """Return the holder of this request, whose body has come in whole: read here, since that waits for the client."""
+    """
+    Return the holder of this request, whose body has come in whole: read here, since that waits for the client.
+
+    Raises `BodyCutOff` where it does not.
+    """
     holder = _werkzeug.holder_in(request.environ)
     if isinstance(holder, WsgiHolder):
-        holder.body.complete()
+        try:
+            holder.body.complete()
+        except (OSError, ValueError) as error:
+            # It was cut off, or server and client disagree on its length.
+            raise _werkzeug.BodyCutOff from error
     return holder
 
 

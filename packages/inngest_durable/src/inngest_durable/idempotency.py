@@ -7,9 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ._core import http
-from ._core.idempotency import identity_of, scope_of
-from ._core.model import Idempotency, Park, RecordedRequest, RecordedResponse, Run
-from ._pass import CLIENT_GONE
+from ._core.idempotency import HTTP_SPACE, identity_of, scope_of
+from ._core.model import Idempotency, Park, RecordedRequest, RecordedResponse, Run, RunStatus
+from ._pass import CLIENT_GONE, UNWRITABLE
 from .engines.base import Claim, Engine, FencedError
 from .exchange import EndpointAdapter, Holder, wait_url
 
@@ -51,10 +51,13 @@ class KeyedRequests:
                     return claim
                 # Who asks for the events does not wait for the handler: its first pass is started by the engine.
                 await claim.park(Park(self._engine.clock.now(), claim.run.attempt), FOLLOWED)
-                holder.answer(self._redirect(claim.run))
+                holder.answer(self._redirect(claim.run, follows))
                 return None
             existing = await self._engine.find(same.scope, same.key)
-        if existing is not None:
+        if existing is None:
+            # Neither this request's run nor another one's could be recorded.
+            holder.answer(http.unavailable(UNWRITABLE))
+        else:
             holder.answer(self._repeated(existing, same, follows))
         return None
 
@@ -66,10 +69,17 @@ class KeyedRequests:
         whoever guessed a key would read the answer.
         """
         scope = self._scope_of(authorization)
-        run = None if scope is None else await self._engine.find(scope, key.strip())
+        run = None if scope is None else await self._find(scope, key.strip(HTTP_SPACE))
         if run is None:
             return http.answer(404, {"error": "There is no run with this Idempotency-Key that this request may see"})
-        return self._redirect(run)
+        return self._redirect(run, follows=True)
+
+    async def _find(self, scope: str, key: str) -> Run | None:
+        run = await self._engine.find(scope, key)
+        if run is None and not key.isascii():
+            # Bytes of a header count one by one, as in Latin-1; beyond ASCII, many clients send UTF-8.
+            run = await self._engine.find(scope, key.encode().decode("latin-1"))
+        return run
 
     def _scope_of(self, authorization: str | None) -> str | None:
         """Return the idempotency scope of the calling request; None where nothing says whose its keys are."""
@@ -101,12 +111,15 @@ class KeyedRequests:
 
     def _repeated(self, run: Run, same: Idempotency, follows: bool) -> RecordedResponse:
         """Answer another request with the idempotency key of *run*."""
+        if run.status is RunStatus.CANCELLED and run.idempotency is not None and not run.idempotency.digest:
+            # An engine that keeps nothing of cancelled runs cannot compare.
+            return http.cancelled(run.id)
         if run.idempotency is None or run.idempotency.digest != same.digest:
             text = "This Idempotency-Key was used with another method, path, query or body"
             return http.answer(422, {"error": text})
         if run.response is not None and not follows:
             return http.idempotent_replay(run.response, run.id)
-        return self._redirect(run)
+        return self._redirect(run, follows)
 
-    def _redirect(self, run: Run) -> RecordedResponse:
-        return http.redirect(wait_url(self._adapter, self._engine, run), run.id)
+    def _redirect(self, run: Run, follows: bool) -> RecordedResponse:
+        return http.redirect(wait_url(self._adapter, self._engine, run, is_own=follows), run.id)

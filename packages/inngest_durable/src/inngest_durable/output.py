@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from ._core import http
@@ -34,9 +34,9 @@ class OutputQuery:
 
     method: str
     path: str
-    parameters: dict[str, str]
+    parameters: dict[str, str] = field(repr=False)
     run_id: str
-    token: str
+    token: str = field(repr=False)
     rounds: int
     prefer: str | None
     origin: str | None

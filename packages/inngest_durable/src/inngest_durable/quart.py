@@ -20,6 +20,7 @@ from ._pass import PassKind
 from .endpoint import Endpoint
 from .errors import ConfigurationError
 from .exchange import Lifecycle
+from .health import ALIVE, health
 from .output import output_or_events
 
 __all__ = ["QuartAdapter", "current_pass", "endpoint_adapter"]
@@ -63,6 +64,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         if client.inbox.event_key:
             _werkzeug.mount_inbox(app, _inbox(client))
         _werkzeug.mount_events(app, self._view(client, is_stream=True), self._look_up(client))
+        _werkzeug.mount_health(app, _health(client), _alive)
         return edge
 
     def outermost(self, app: Quart) -> Any:
@@ -135,6 +137,17 @@ def _inbox(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
         return Response("", 204)
 
     return inngest_inbox
+
+
+def _health(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
+    async def inngest_health() -> Response:
+        return _sent_by_edge(await health(client.engine, client.start))
+
+    return inngest_health
+
+
+async def _alive() -> Response:
+    return _sent_by_edge(ALIVE)
 
 
 def current_pass() -> PassKind | None:

@@ -20,6 +20,8 @@ HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 # Events that are in memory at a time, for one reader.
 PAGE = 100
+# No event has a longer ID: a client made it up, and neither int() nor SQLite takes numbers of any length.
+_MOST_DIGITS = len(str(END_NUMBER))
 # The ID of `result`, after which nothing comes.
 END = "end"
 
@@ -38,7 +40,8 @@ def events_answer(engine: Engine, run_id: str, last_event_id: str) -> http.Strea
     """
     if last_event_id == END:
         return RecordedResponse(204, http.own_headers(run_id), b"")
-    number = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
+    is_number = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= _MOST_DIGITS
+    number = int(last_event_id) if is_number else 0
     return http.StreamedResponse(200, (*_HEADERS, *http.own_headers(run_id)), events(engine, run_id, number))
 
 

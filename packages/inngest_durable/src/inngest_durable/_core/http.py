@@ -29,7 +29,8 @@ _NOT_RECORDED = frozenset(
         *(b"transfer-encoding", b"upgrade", b"date", b"server"),
     )
 )
-_NO_STORE = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
+_NO_STORE = ((b"cache-control", b"no-store"), _NO_REFERRER)
 _CORS_NAMES = (b"access-control-", b"vary")
 _EXPOSED = b"X-Inngest-Run-Id, Location, Retry-After, Idempotent-Replayed"
 # What a page sends to an endpoint, its browser sends to the wait URL too.
@@ -77,7 +78,9 @@ class Cors(Struct, frozen=True):
             (b"access-control-allow-headers", _ALLOWED),
             (b"access-control-max-age", b"3600"),
         )
-        return RecordedResponse(204, (*self.headers(origin), *allowed, (b"allow", b"GET, HEAD, DELETE, OPTIONS")), b"")
+        allow = (b"allow", b"GET, HEAD, DELETE, OPTIONS")
+        # The URL holds a token, as that of the request which is asked for.
+        return RecordedResponse(204, (*self.headers(origin), *allowed, allow, _NO_REFERRER), b"")
 
 
 def wants_events(accept: str | None) -> bool:

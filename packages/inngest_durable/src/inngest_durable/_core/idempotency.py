@@ -7,6 +7,7 @@ from hashlib import blake2b
 from .model import Idempotency, RecordedRequest
 
 LONGEST_KEY = 255
+HTTP_SPACE = " \t"
 
 
 def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str | None) -> Idempotency | None:
@@ -19,7 +20,8 @@ def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str
         request: The request that carries it.
         scope: Whose key it is; None takes the ``Authorization`` header, so that nobody meets another user's runs.
     """
-    key = key.strip()
+    # Not all that str.strip() takes for a space: in the UTF-8 of other characters such bytes are the last.
+    key = key.strip(HTTP_SPACE)
     if not 1 <= len(key) <= LONGEST_KEY:
         return None
     digest = _digest(request.method.encode(), request.raw_path, request.query_string, request.body)

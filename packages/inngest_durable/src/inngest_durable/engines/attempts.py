@@ -14,6 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from .._core.model import Run
 from .._core.run_events import (
     MOST_PROGRESS,
     STARTED_AFTER_SECONDS,
@@ -47,6 +48,7 @@ class Attempt(Struct, gc=False):
 class Telling(Protocol):
     """A claim, as far as its attempts are told."""
 
+    run: Run
     attempts: dict[str, Attempt]
 
     def tell(self, kind: str, data: str, at: float) -> None:
@@ -69,7 +71,12 @@ def tell_progress(claim: Telling, key: str, text: str, data: str, at: float) -> 
     attempt.progress += 1
     if attempt.progress > MOST_PROGRESS:
         text, data = f"(more than {MOST_PROGRESS} lines of progress: the rest is not recorded)", ""
-        logger.warning("step %r told its progress more than %d times; the rest is not recorded", key, MOST_PROGRESS)
+        logger.warning(
+            "step %r told its progress more than %d times; the rest is not recorded [run=%s]",
+            key,
+            MOST_PROGRESS,
+            claim.run.id,
+        )
     claim.tell(STEP_PROGRESS, progress_data(key, attempt.number, text, data), at)
 
 

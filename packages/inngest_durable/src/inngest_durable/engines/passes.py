@@ -38,6 +38,11 @@ class PassSet:
     def __len__(self) -> int:
         return len(self._passes)
 
+    @property
+    def interrupted(self) -> str:
+        """Why all of them were interrupted, and those to come are; or empty."""
+        return self._interrupted
+
     def add(self, live_pass: LivePass) -> None:
         """Note that *live_pass* has begun."""
         self._passes.add(live_pass)

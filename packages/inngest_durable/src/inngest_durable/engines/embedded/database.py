@@ -12,6 +12,7 @@ import random
 import secrets
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,12 @@ Synchronous = Literal["FULL", "NORMAL"]
 _APPLICATION_ID = 0x696E6E67
 # How long to wait for other processes that are creating the same file.
 _OPEN_SECONDS = 10.0
+_WHAT_TO_DO = (
+    "Restore the file from a copy, or move it away, with its -wal and -shm files, to begin with an empty one. "
+    "EmbeddedEngine(path) or INNGEST_DURABLE_DB names another file."
+)
+# SQLite's message quotes the file, and Python cannot decode what is no UTF-8.
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Database:
@@ -59,11 +66,39 @@ class Database:
             try:
                 self._create_file()
                 return self._connect_to_tables()
-            except (OSError, sqlite3.Error) as error:
+            except StoreError as error:
+                error.add_note(_WHAT_TO_DO)
+                raise
+            except (OSError, *UNREADABLE) as error:
                 if not is_busy(error) or time.monotonic() > deadline:
-                    raise StoreError(f"cannot open the database {self.path}: {error}") from error
+                    failed = StoreError(f"cannot open the database {self.path}: {error}")
+                    failed.add_note(_WHAT_TO_DO)
+                    raise failed from error
             # Another process creates or migrates the tables, or replays the log of one that died.
             time.sleep(random.uniform(0.005, 0.05))
+
+    def check_current(self) -> None:
+        """
+        Refuse a file that `open` would have to create, to fill or to migrate.
+
+        Raises:
+            StoreError: It is not there, is empty, is from an older version, or is one that `open` refuses, too.
+        """
+        if not self.path.is_file():
+            raise StoreError(f"there is no database {self.path}")
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                self._check(connection)
+                version = 0 if _is_empty(connection) else _number(connection, "user_version")
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot open the database {self.path}: {error}") from error
+        if version == 0:
+            raise StoreError(f"{self.path} is empty: no application has used it")
+        if version < self._schema.version:
+            raise StoreError(
+                f"{self.path} was written by an older version of inngest_durable (its schema is {version}, this "
+                f"version's is {self._schema.version}): start the application with this version, which migrates it"
+            )
 
     def connect(self, busy_seconds: float = 0.0) -> sqlite3.Connection:
         """
@@ -111,6 +146,7 @@ class Database:
             secret = connection.execute(QUERIES["secret"]).fetchone()
             if secret is None:
                 raise StoreError(f"{self.path} is damaged: it holds no secret")
+            _try_to_write(connection)
         except BaseException:
             connection.close()
             raise
@@ -175,6 +211,24 @@ def is_busy(error: BaseException) -> bool:
     # Errors that the module raises by itself have no code. The low byte is the error, the others its kind.
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _try_to_write(connection: sqlite3.Connection) -> None:
+    """
+    Do what every worker does first, and take it back: on a damaged file that would be tried for ever.
+
+    Nothing reaches the disk, which may be full for a while. Who holds the lock is writing: that is left at that.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
+            return
+        raise
+    connection.execute(QUERIES["last_run_event"]).fetchall()
+    connection.execute(QUERIES["add_worker"], ("", 0, "", 0.0))
+    connection.execute(QUERIES["drop_worker"], ("",))
+    connection.execute("ROLLBACK")
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

@@ -27,6 +27,7 @@ from ..records import AddEvents, AddSignal, Found, Write
 from ..ulids import new_ulid
 from .cancellation import cancel, interrupt_cancelled
 from .claim import EmbeddedClaim, UnwrittenRows
+from .probe import Probe
 from .store import SqliteStore
 from .worker import Worker, WorkerOptions
 
@@ -86,6 +87,7 @@ class EmbeddedEngine:
         self._store: Store | None = None
         self._worker_id = ""
         self._worker: Worker | None = None
+        self._probe: Probe | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._seen_commits = 0
         self._draining: asyncio.Future[None] | None = None
@@ -99,6 +101,10 @@ class EmbeddedEngine:
     def failing(self) -> str | None:
         """Why nothing can be written at the moment (disk full, I/O error), or None."""
         return None if self._store is None else self._store.failing
+
+    async def probe(self, timeout_seconds: float) -> str | None:
+        """Try whether the store can be written; return why it could not within *timeout_seconds*, or None."""
+        return "the engine does not run" if self._probe is None else await self._probe.trouble(timeout_seconds)
 
     @property
     def store(self) -> Store:
@@ -121,6 +127,7 @@ class EmbeddedEngine:
             opening.open()
             self._store = opening
         store = self._store
+        self._probe = Probe(store)
         self._worker_id = new_ulid()
         self.starts = Starts(self._claims, self.clock.now)
         options = WorkerOptions(self.app_id, self._max_concurrent_passes, self._max_recoveries, self._retention_seconds)

@@ -77,7 +77,7 @@ _FOLDER = files(__package__)
 
 QUERIES = {
     name: query
-    for file in ("queries.sql", "waits.sql")
+    for file in ("queries.sql", "waits.sql", "operator.sql")
     for name, query in _named(_FOLDER.joinpath(file).read_text()).items()
 }
 SCHEMA = Schema(statements(_FOLDER.joinpath("schema.sql").read_text()), _migrations())

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 
 from ..._core.run_flow import SUSPECT_DEATHS, killed_its_workers
-from ...errors import StoreError
 from ..base import Clock, DueRun, FencedError, Store
 from ..records import DropWorker, FinishRun, RecoverRun
 from .worker_lock import WorkerLock
@@ -75,7 +74,8 @@ class Recovery:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
-            except (OSError, StoreError):
+            except Exception:
+                # Whatever a damaged row brings about: without this task no run would ever be entered again.
                 logger.exception("looking for dead workers failed; trying again")
 
     async def _recover(self, worker_id: str) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from ..._core.invoke_flow import INVOKED
 from ..._core.model import Memo, Run, RunStatus
 from ..._core.run_events import START_NUMBER, RunEvent, start_of
@@ -23,7 +25,7 @@ from ..base import CommitListener, DueRun
 from ..records import Write
 from ..told import run_event_from
 from .checkpointer import Checkpointer
-from .database import Database, Synchronous
+from .database import UNREADABLE, Database, Synchronous
 from .queries import QUERIES
 from .rows import memo_from, run_from
 from .writer import Writer
@@ -33,6 +35,28 @@ _READ_BUSY_SECONDS = 2.0
 # A checkpoint that waits for a reader holds up the writers.
 _CHECKPOINT_BUSY_SECONDS = 0.05
 _CLOSE_SECONDS = 5.0
+
+
+class ListedRun(Struct, frozen=True):
+    """A run as lists show it; *error* is the class name of what failed it."""
+
+    id: str
+    app_id: str
+    endpoint: str
+    status: str
+    attempt: int
+    created_at: float
+    ended_at: float | None
+    wake_at: float | None
+    error: str | None
+
+
+class Wait(Struct, frozen=True):
+    """What a step waits for: *kind* is ``event``, ``signal`` or ``run``, and *name* says which."""
+
+    key: str
+    kind: str
+    name: str
 
 
 class SqliteStore:
@@ -76,13 +100,15 @@ class SqliteStore:
         """Why nothing can be written at the moment (disk full, I/O error), or None."""
         return self._writer.failing if self._writer else None
 
-    def open(self) -> None:
+    def open(self, *, must_be_current: bool = False) -> None:
         """
-        Create the database, or connect to it.
+        Create the database, or connect to it; only connect to it if it *must_be_current*.
 
         Raises:
             StoreError: The file cannot be opened, is no database of this package, or is from a newer version.
         """
+        if must_be_current:
+            self._database.check_current()
         connection, self.secret = self._database.open()
         self._reader = self._database.connect(_READ_BUSY_SECONDS)
         self._checkpointer = Checkpointer(self._database.connect(_CHECKPOINT_BUSY_SECONDS))
@@ -182,6 +208,18 @@ class SqliteStore:
         """Return runs with ``after < id < before`` in the order of their IDs, each with when it ended or None."""
         return self._read("ended_runs", after, before, limit)
 
+    def listed(self, status: str, endpoint: str, limit: int) -> list[ListedRun]:
+        """Return the newest runs, the last one first; an empty *status* or *endpoint* means any."""
+        return [ListedRun(*row) for row in self._read("listed_runs", status, endpoint, limit)]
+
+    def waits_of(self, run_id: str) -> list[Wait]:
+        """Return what the steps of a run wait for other than time."""
+        return [Wait(*row) for row in self._read("waits_of", run_id)]
+
+    def process_of(self, worker_id: str) -> tuple[int, str] | None:
+        """Return the process ID and the host of a worker, or None."""
+        return next(iter(self._read("process_of", worker_id)), None)
+
     def foreign_commits(self) -> int:
         """Return a number that changes when another process has committed something."""
         return 0 if self._writer is None else self._writer.foreign_commits()
@@ -192,5 +230,5 @@ class SqliteStore:
         try:
             # All rows at once: a statement that is not read to its end would keep the log from being checkpointed.
             return self._reader.execute(QUERIES[query], parameters).fetchall()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise StoreError(f"cannot read the database {self.path}: {error}") from error

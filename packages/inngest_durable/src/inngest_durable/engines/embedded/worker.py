@@ -131,17 +131,29 @@ class Worker:
         """Take notice of a run that is due at *wake_at*, in seconds since the epoch."""
         self._scheduler.note(wake_at)
 
-    async def _reenter(self, due: DueRun) -> None:
-        store, clock = self._store, self._engine.clock
+    async def _claim(self, due: DueRun) -> EmbeddedClaim | None:
+        """Take over a run with its journal; None if another worker was first, or it is gone."""
+        store = self._store
+        memoized = store.memoized(due.run_id) if self._engine.tells else ()
         try:
-            memoized = store.memoized(due.run_id) if self._engine.tells else ()
-            await store.write(ClaimWrite(due.run_id, due.epoch, self._id, clock.now(), memoized))
+            await store.write(ClaimWrite(due.run_id, due.epoch, self._id, self._engine.clock.now(), memoized))
         except FencedError:
-            return
+            return None
         run = store.run(due.run_id)
-        if run is None:
+        return None if run is None else EmbeddedClaim(self._engine, store, run, store.memos(run.id), accepted=True)
+
+    async def _reenter(self, due: DueRun) -> None:
+        clock = self._engine.clock
+        try:
+            claim = await self._claim(due)
+        except Exception:
+            logger.exception("a run cannot be read: is the database damaged? [run=%s]", due.run_id)
+            # It may be due still, and would be tried again at once. One that was taken is left to the next start.
+            await asyncio.sleep(BROKEN_REENTRY_SECONDS)
             return
-        claim = EmbeddedClaim(self._engine, store, run, store.memos(run.id), accepted=True)
+        if claim is None:
+            return
+        run = claim.run
         if run.deadline is not None and run.deadline <= clock.now():
             await claim.finish(timed_out(run))
             return

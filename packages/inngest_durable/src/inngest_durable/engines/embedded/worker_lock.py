@@ -11,6 +11,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from ...errors import StoreError
+
 
 class WorkerLock:
     """
@@ -27,7 +29,20 @@ class WorkerLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take this worker's lock. Do it before the worker is recorded: a worker without a lock counts as dead."""
+        """
+        Take this worker's lock. Do it before the worker is recorded: a worker without a lock counts as dead.
+
+        Raises:
+            StoreError: The file cannot be made.
+        """
+        try:
+            self._acquire()
+        except OSError as error:
+            raise StoreError(
+                f"cannot lock a file in {self._folder}, where workers show that they live: {error}"
+            ) from error
+
+    def _acquire(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._path(self.worker_id)
         # The file gets its name only when it is locked. So nobody ever sees it free while its owner lives, and no
