@@ -72,6 +72,13 @@ def e2e(session: nox.Session) -> None:
 
 
 @nox.session
+def inngest(session: nox.Session) -> None:
+    """Run the scenarios of both engines on the Inngest server that INNGEST_DEV names, e.g. http://127.0.0.1:8288."""
+    session.install("-q", *group("test"), "-e", SDK)
+    session.run("pytest", "packages/inngest_durable/tests/inngest/conformance", "-k", "real", "-rs", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
     session.install("-q", *group("bench"), SDK)

@@ -29,5 +29,6 @@ def create_app() -> Quart:
     chaos.install(app)
     for module in (booking, package, saga, approval, countdown, orders, views):
         app.register_blueprint(module.blueprint)
+    app.add_url_rule("/wait", view_func=inngest.endpoint_proxy(), methods=["GET", "DELETE", "OPTIONS"])
     inngest.init_app(app)
     return app

@@ -2,6 +2,7 @@
 The command: ``python -m trip_booker`` runs the app and restarts it when it is killed.
 
 ``python -m trip_booker serve`` is the serving process alone: kill it, and it stays dead until you start it again.
+``--inngest``, before that, keeps the runs on an Inngest server.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trip_booker import server, third_party
+from trip_booker import inngest_server, server, third_party
 from trip_booker.supervisor import Supervisor
 
 SERVE = "serve"
@@ -48,6 +49,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", metavar=f"[{SERVE}]")
     serve = commands.add_parser(SERVE, help="serve without a supervisor")
     serve.add_argument(UNTIL_END_OF_INPUT, action="store_true", help="stop when standard input is closed")
+    parser.add_argument(
+        "--inngest", action="store_true", help="keep the runs on an Inngest server: `npx inngest-cli@latest dev`"
+    )
     arguments = parser.parse_args()
     try:
         port = server.port()
@@ -55,10 +59,18 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     if arguments.command == SERVE:
+        if arguments.inngest:
+            parser.error(f"--inngest restarts the server too; for {SERVE} alone set INNGEST_DEV=1")
         if arguments.until_end_of_input:
             server.stop_at_end_of_input()
         server.run()
         return 0
+    if arguments.inngest:
+        inngest_server.choose()
+        if (what_to_do := inngest_server.missing()) is not None:
+            print(what_to_do, file=sys.stderr)
+            return 1
+        print(f"Runs are kept on the Inngest server at {inngest_server.url()}.\n")
     print(WHAT_TO_TRY.format(url=f"http://{server.HOST}:{port}"), flush=True)
     command = [sys.executable, "-m", "trip_booker", SERVE, UNTIL_END_OF_INPUT]
     return Supervisor(command, report=lambda sentence: print(sentence, flush=True)).run()

@@ -34,7 +34,7 @@ async def book_approved_trip() -> ResponseReturnValue:
 
     if seat["price"] > budget:
         decision = await step.wait_for_event(
-            "wait-for-approval", event="trip/approved", match="data.bookingId", timeout=decide_within, since="run"
+            "wait-for-approval", event="trip/approved", match="data.bookingId", timeout=decide_within
         )
         if decision is None or not decision.data["approved"]:
             await step.run("release-seat", airline.release, booking_id, seat)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from inngest_durable import Inngest
+import os
+
+from inngest_durable import Inngest, InngestEngine
+from inngest_durable.engines.inngest.settings import chooses_inngest
 from inngest_durable.quart import endpoint_adapter
 
-inngest = Inngest(app_id="trip-booker", endpoint_adapter=endpoint_adapter)
+from trip_booker.inngest_server import LEASE
+
+ON_SERVER = chooses_inngest(os.environ)
+
+# Both engines run with their defaults if none is given; only a demo is in a hurry.
+engine = InngestEngine(lease=LEASE) if ON_SERVER else None
+
+# The server's own output URL knows neither cookies nor cancelled runs: clients wait here instead.
+adapter = endpoint_adapter.with_options(async_redirect_url="/wait") if ON_SERVER else endpoint_adapter
+
+inngest = Inngest(app_id="trip-booker", endpoint_adapter=adapter, engine=engine)

@@ -41,6 +41,8 @@ def run() -> None:
         SystemExit: The server cannot start; says why.
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    # It logs every request, and with an Inngest server each step makes several.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     config = Config()
     config.bind = [f"{HOST}:{port()}"]
     # A logger like any other: hypercorn's lines look and go like those of the app and the SDK.

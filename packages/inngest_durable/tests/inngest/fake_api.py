@@ -245,6 +245,9 @@ class Api:
             isinstance(event, dict) and isinstance(event.get("name"), str) and event["name"] for event in events
         ):
             return Reply(400, compact({"ids": [""], "status": 400, "error": "event name is empty"}))
+        if reserved := [event["name"] for event in events if event["name"].startswith("inngest/")]:
+            text = f"event name is reserved for internal use: {reserved[0]}"
+            return Reply(400, compact({"ids": [""], "status": 400, "error": text}))
         if any(isinstance(event.get("ts"), int) and 0 < event["ts"] < _FIRST_TS for event in events):
             return Reply(400, compact({"ids": [""], "status": 400, "error": "timestamp is before Jan 1, 1980"}))
         ids = []

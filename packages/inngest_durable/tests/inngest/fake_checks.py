@@ -39,7 +39,8 @@ from packages.inngest_durable.tests.inngest.fake_wire import (
 _HASH = re.compile(r"[0-9a-f]{40}")
 _SDK = re.compile(r"[\w.-]+:v\d+\.\d+\.\d+[\w.+-]*")
 _DOMAIN = re.compile(r"https?://[^/?#\s]+")
-_PATH = re.compile(r"/[^?#\s]*")
+# Percent-encoded as Go does it: the server calls any other path by another name than it was given.
+_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]/]|%[0-9A-Fa-f]{2})*")
 _METHOD = re.compile(r"[A-Z]+")
 # A step in a checkpoint of the sync phase must have ended: the server would go on by itself with these.
 _NOT_IN_SYNC = ("StepPlanned", "StepError")

@@ -194,7 +194,7 @@ UNKNOWN = {"error": f"Unable to load function run: {RUN_ID}", "data": None, "sta
 async def test_unknown_run_is_none_however_the_server_says_so(answer: httpx.Response) -> None:
     async with calling(Server(answer)) as api:
         assert await api.run(RUN_ID) is None
-        assert await api.jobs(RUN_ID) == 0
+        assert await api.jobs(RUN_ID) == []
 
 
 async def test_run_and_its_jobs_are_read() -> None:
@@ -206,7 +206,7 @@ async def test_run_and_its_jobs_are_read() -> None:
         jobs = await api.jobs(RUN_ID)
 
     assert run is not None
-    assert (run.status, json.loads(bytes(run.output)), jobs) == ("Failed", {"name": "E"}, 2)
+    assert (run.status, json.loads(bytes(run.output)), jobs) == ("Failed", {"name": "E"}, [b"{}", b"{}"])
 
 
 async def test_failing_server_does_not_make_a_run_unknown() -> None:

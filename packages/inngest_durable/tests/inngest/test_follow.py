@@ -158,6 +158,14 @@ def test_run_of_another_process_is_rebuilt_and_told_once() -> None:
     assert (known.status(RUN_ID), run.epoch) == (RunStatus.RUNNING, 2)
 
 
+def test_run_of_another_process_is_told_with_that_process() -> None:
+    known = followed()
+    known.adopt(RUN, stored(request_op(RUN, "n1", 1060.0, worker="w1", pid=4242)))
+    [start] = events(known)
+    told = json.loads(start.data)
+    assert (told["worker"], told["pid"]) == ("w1", 4242)
+
+
 def test_what_another_process_did_to_a_known_run_is_added() -> None:
     known = followed(Insert(RUN), ParkRun(RUN_ID, 1, Park(1010.0, 1), 1003.0, "a step waits"))
     state = stored(

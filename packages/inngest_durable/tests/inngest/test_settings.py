@@ -125,6 +125,9 @@ def test_nobody_sees_the_keys() -> None:
     [
         ({}, False),
         ({"INNGEST_DEV": " "}, False),
+        ({"INNGEST_DEV": "0"}, False),
+        ({"INNGEST_DEV": "False"}, False),
+        ({"INNGEST_DEV": "0", "INNGEST_SIGNING_KEY": "x"}, True),
         ({"INNGEST_DEV": "1"}, True),
         ({"INNGEST_SIGNING_KEY": "x"}, True),
         ({"INNGEST_EVENT_KEY": "x"}, False),

@@ -21,6 +21,7 @@ __all__ = ["Answer", "InngestApi", "RefusedError", "ServerRun", "UnreachableErro
 
 TRIES = 5
 _GONE = (404, 410)
+_UNKNOWN_RUN = "Unable to load function run"
 # Sent with every answer of an endpoint: what has one of these was said by the application, not by the server.
 _OF_ENDPOINT = (b"x-inngest-durable", b"x-inngest-run-id")
 
@@ -93,10 +94,10 @@ class InngestApi:
         """Return a run as the server knew it up to three seconds ago; None if it does not know it."""
         return await self._looked(f"/v1/runs/{quote(run_id, safe='')}", tries, _run)
 
-    async def jobs(self, run_id: str, tries: int = TRIES) -> int:
-        """Return how much was scheduled for a run up to three seconds ago, ten at most; 0 if it is unknown."""
+    async def jobs(self, run_id: str, tries: int = TRIES) -> list[bytes]:
+        """Return what was scheduled for a run up to three seconds ago, ten at most; none if it is unknown."""
         found = await self._looked(f"/v1/runs/{quote(run_id, safe='')}/jobs", tries, _jobs)
-        return len(found or ())
+        return [bytes(job) for job in found or ()]
 
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; False if the server does not know it. One that has ended stays as it is."""
@@ -150,7 +151,7 @@ class InngestApi:
         return None if _is_running(answer) else answer
 
     async def _known(
-        self, method: str, path: str, body: bytes | None, tries: int, accepted: tuple[int, ...] = ()
+        self, method: str, path: str, body: bytes | None, tries: int, accepted: bytes = b""
     ) -> bytes | None:
         """Make a call; return the body of the answer, or None if what it is about is not there."""
         try:
@@ -162,7 +163,7 @@ class InngestApi:
 
     async def _looked(self, path: str, tries: int, decoder: msgspec.json.Decoder[_Looked[T]]) -> T | None:
         # Of an unknown run it tells that by the body alone: the status is 500, or 200 from a cache.
-        found = await self._known("GET", path, None, tries, accepted=(500,))
+        found = await self._known("GET", path, None, tries, accepted=_UNKNOWN_RUN.encode())
         return None if found is None else self._read(lambda body: _parse_look(decoder, body), "GET", found)
 
     def _read(self, parse: Callable[[bytes], T], method: str, body: bytes) -> T:
@@ -194,7 +195,7 @@ def _parse_look(decoder: msgspec.json.Decoder[_Looked[T]], body: bytes) -> T | N
         answer = decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"the answer about a run is not as expected: {error}: {start_of(body)!r}") from error
-    if answer.data is None and answer.error and not answer.error.startswith("Unable to load function run"):
+    if answer.data is None and answer.error and not answer.error.startswith(_UNKNOWN_RUN):
         raise ProtocolError(f"the answer about a run is an error: {answer.error!r}")
     return answer.data
 

@@ -101,20 +101,18 @@ class Calls:
             await client.aclose()
             logging.getLogger("httpx").removeFilter(self._hides)
 
-    async def call(
-        self, method: str, path: str, body: bytes | None, tries: int, accepted: tuple[int, ...] = ()
-    ) -> bytes:
+    async def call(self, method: str, path: str, body: bytes | None, tries: int, accepted: bytes = b"") -> bytes:
         """
         Call the API, with the signing key; return the body of the answer. Raises `RefusedError`.
 
-        An answer with one of the *accepted* status codes is as good as one with 200.
+        An error of the server whose body has *accepted* in it is as good an answer as one with 200.
         """
         return await self._tried(method, self._settings.api_url, path, body, tries, self._keys, accepted)
 
     async def send(self, body: bytes, tries: int) -> None:
         """Call the event API, with the event key. Raises `RefusedError`."""
         path = f"/e/{quote(self._settings.event_key, safe='')}"
-        await self._tried("POST", self._settings.event_url, path, body, tries, [], ())
+        await self._tried("POST", self._settings.event_url, path, body, tries, [], b"")
 
     async def wait(self, url: str) -> Answer:
         """Get *url* once, without a key, however long that takes. Raises `UnreachableError`."""
@@ -146,7 +144,7 @@ class Calls:
         body: bytes | None,
         tries: int,
         keys: list[str],
-        accepted: tuple[int, ...],
+        accepted: bytes,
     ) -> bytes:
         for tried in count(1):
             try:
@@ -155,7 +153,7 @@ class Calls:
                 why = _shown(error)
             else:
                 status = answer.status_code
-                if status < 300 or status in accepted:
+                if status < 300 or (status >= 500 and accepted and accepted in answer.content):
                     return answer.content
                 if status < 500 and status not in _TRIED_AGAIN:
                     raise RefusedError(status, self._refused(method, where, answer))

@@ -22,12 +22,15 @@ from ..base import Clock, FencedError
 from .api import InngestApi, UnreachableError
 from .follow import Followed
 from .protocol import Created, Op, checkpoint_body, step_hash
-from .records import pass_id
+from .records import Record, op_id_of, pass_id
 
 logger = logging.getLogger("inngest_durable")
 
 # How often something that was taken and not kept is posted again before that counts as an outage.
 _TRIES = 6
+# The server lists so many jobs of a run; some servers tell by their details what they are about.
+_MOST_JOBS = 10
+_DETAILS = b'"Raw"'
 # The server tells a run's status from a cache of this age.
 STATUS_SECONDS = 3.5
 _CANCELLED = "Cancelled"
@@ -68,6 +71,7 @@ class Checkpoints:
 
     Attributes:
         revived: Whether the server had lost the run, and was given it again.
+        first: What the run was created with: the server may take that, too, and not keep it.
     """
 
     def __init__(
@@ -80,8 +84,9 @@ class Checkpoints:
         created: Created | None = None,
     ) -> None:
         self.revived = False
+        self.first: Op | None = None
         self._server = server
-        self._run_id = run_id
+        self.run_id = run_id
         self._epoch = epoch
         self._create = create
         self._later = step_hash(pass_id(epoch + 1))
@@ -105,21 +110,30 @@ class Checkpoints:
     async def post(self, op: Op) -> None:
         """Post an operation that leaves no record of its own. Raises `UnreachableError`."""
         created = await self.created()
-        body = checkpoint_body(self._run_id, created.fn_id, created.app_id, [op], self._milliseconds())
-        await self._server.api.checkpoint(self._run_id, body)
+        body = checkpoint_body(self.run_id, created.fn_id, created.app_id, [op], self._milliseconds())
+        await self._server.api.checkpoint(self.run_id, body)
 
     async def schedule(self, op: Op) -> None:
         """Post an operation until the server has something scheduled for the run. Raises `UnreachableError`."""
         for attempt in range(1, _TRIES + 1):
             await self.post(op)
-            if await self._server.api.jobs(self._run_id):
+            if await self._server.api.jobs(self.run_id):
                 return
-            found = await self._server.api.actions(self._run_id)
+            found = await self._server.api.actions(self.run_id)
             if found is None or self._later in found:
                 # What was scheduled has been done by now.
                 return
             await _pause(attempt)
         raise UnreachableError(f"the server has taken {op.displayName!r} {_TRIES} times and has scheduled nothing")
+
+    async def is_refused(self, op: Op) -> bool:
+        """Whether the server has surely not begun a wait that was posted; it says so of few waits at a time."""
+        jobs = await self._server.api.jobs(self.run_id)
+        told = [job for job in jobs if _DETAILS in job]
+        if not told or len(jobs) >= _MOST_JOBS or any(op.id.encode() in job for job in told):
+            return False
+        found = await self.look()
+        return found is not None and op.id not in found
 
     async def record(self, op: Op) -> Found:
         """
@@ -135,7 +149,9 @@ class Checkpoints:
             if (found := await self.look()) is None:
                 await self._revive()
                 continue
-            if op.id in found:
+            if self.first is not None and self.first.id not in found:
+                await self.post(self.first)
+            elif op.id in found:
                 if _stamp(found[op.id]).by not in (None, self._epoch):
                     raise FencedError
                 return found
@@ -172,7 +188,7 @@ class Checkpoints:
         if before is not None:
             await asyncio.wait((before,))
         self._reading, self._next = self._next, None
-        return await self._server.api.actions(self._run_id)
+        return await self._server.api.actions(self.run_id)
 
     async def _revive(self) -> None:
         """
@@ -180,7 +196,7 @@ class Checkpoints:
 
         Raises `FencedError` if the run has ended.
         """
-        if self._server.followed.status(self._run_id) is RunStatus.CANCELLED:
+        if self._server.followed.status(self.run_id) is RunStatus.CANCELLED:
             raise CancelledOnServerError
         status = await self._status()
         if status not in _ENDED:
@@ -193,16 +209,14 @@ class Checkpoints:
             raise FencedError
         if await self.look() is not None:
             return
-        logger.warning(
-            "the Inngest server has lost the run, which goes on: it is recorded again [run=%s]", self._run_id
-        )
+        logger.warning("the Inngest server has lost the run, which goes on: it is recorded again [run=%s]", self.run_id)
         self.revived = True
         self._created = None
         for op in list(self._records.values()):
             await self.post(op)
 
     async def _status(self) -> str | None:
-        run = await self._server.api.run(self._run_id)
+        run = await self._server.api.run(self.run_id)
         return None if run is None else run.status
 
     def _milliseconds(self) -> int:
@@ -234,4 +248,5 @@ def _stamp(stored: Raw) -> _Stamp:
 
 def _restored(found: str, stored: Raw) -> Op:
     data = msgspec.json.decode(stored, type=_Data).data
-    return Op("StepRun", found, "restored", "restored", {"id": found}, data=data)
+    op_id = op_id_of(msgspec.json.decode(data, type=Record))
+    return Op("StepRun", found, op_id, op_id, {"id": op_id}, data=data)

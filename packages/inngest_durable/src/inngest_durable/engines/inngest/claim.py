@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from ..attempts import Attempt, tell_progress
 from ..base import FencedError, TimerHandle
 from ..records import AddRunEvent, Found, Insert, SaveMemo, SaveMemoWith
 from .checkpoints import Checkpoints
-from .delivery import UNDELIVERED
+from .delivery import UNDELIVERED, is_outage
 from .errands import Errands
 from .hold import Hold
 from .outcome import Outcome
@@ -30,6 +30,7 @@ from .waits import Waits, child_id
 
 logger = logging.getLogger("inngest_durable")
 
+HOLD_ENDED = "the server could not be told in time that the pass lives"
 LEASE_ENDS = "the pass in the client's request has taken as long as it may"
 
 T = TypeVar("T")
@@ -70,8 +71,9 @@ class InngestClaim:
         ids = None if self._is_first else engine.created(run)
         self.checkpoints = Checkpoints(engine, run.id, run.epoch, self._create, records, ids)
         self.errands = Errands(engine, run, self.checkpoints)
+        clock, spawn = engine.clock, engine.spawn
         self._hold = Hold(
-            self.checkpoints, run.epoch, engine.lease_seconds, engine.clock, engine.spawn, self._half_time
+            self.checkpoints, run.epoch, engine.lease_seconds, clock, spawn, self._half_time, self._is_overdue
         )
         self._parting = Parting(self, engine.followed, self._is_first)
         self._accepting: asyncio.Task[None] | None = None
@@ -95,6 +97,7 @@ class InngestClaim:
         """Create the run on the server, while the first step runs."""
         if not self.accepted:
             self.accepted = True
+            self._hold.start_over()
             self._accepting = self._engine.spawn(self._accept())
 
     async def accept(self) -> None:
@@ -121,11 +124,12 @@ class InngestClaim:
         self._hold.begin()
 
     async def _create(self) -> Created:
-        return await self._engine.create(self.run, self._first_record())
+        first = self.checkpoints.first = self._first_record()
+        return await self._engine.create(self.run, first)
 
     def _first_record(self) -> Op:
         kept = replace(self.run, request=self._engine.kept(self.run.request))
-        return request_op(kept, self._nonce, self._hold.until, worker=self._engine.worker_id)
+        return request_op(kept, self._nonce, self._hold.until, worker=self._engine.worker_id, pid=os.getpid())
 
     async def ready(self) -> None:
         """Wait until the run is accepted. Raises `FencedError` if it could not be: then there is none."""
@@ -136,14 +140,23 @@ class InngestClaim:
             await asyncio.shield(self._accepting)
         except UNDELIVERED as error:
             self.settled(None)
-            self._engine.unreachable(self.run.id, str(error))
-            self._engine.spawn(self._withdraw())
+            self._engine.undelivered(self.run.id, str(error), is_outage=is_outage(error))
+            if self.run.idempotency is None and self.run.id not in self._engine.withdrawn:
+                self._engine.withdrawn.add(self.run.id)
+                self._engine.spawn(self._withdraw())
             raise FencedError from error
 
     async def _withdraw(self) -> None:
-        """Take back a run that could not be accepted whole: its client is told to send the request again."""
-        with contextlib.suppress(*UNDELIVERED):
-            await self._engine.api.cancel(self.run.id)
+        """
+        Take back a run that could not be accepted whole: its client is told to send the request again.
+
+        One with an idempotency key stays: the same request finds it, if it is there.
+        """
+        await self.errands.deliver(lambda: self._engine.api.cancel(self.run.id))
+        self._engine.withdrawn.discard(self.run.id)
+
+    def _is_overdue(self) -> None:
+        self._engine.interrupt(self.run.id, HOLD_ENDED)
 
     async def _half_time(self) -> None:
         if self._is_first:
@@ -230,6 +243,7 @@ class InngestClaim:
         """Tell the steps whose event, signal or child run is among what is stored of the run."""
         for memo in await self.waits.arrived(self, found, list(self._listeners)):
             if (tell := self._listeners.get(memo.key)) is not None:
+                self._engine.followed.note(SaveMemo(self.run.id, self.run.epoch, memo, at=self.now()))
                 tell(memo)
 
     # The pass ends.

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from ..._core.model import RecordedRequest, RecordedResponse, Run, RunStatus
 from ..._core.run_flow import killed_its_workers
 from ..base import Host
-from ..records import ClaimRun, FinishRun
+from ..records import ClaimRun, FinishRun, RecoverRun, SaveMemo
 from . import answers
 from .api import RefusedError, UnreachableError
 from .claim import InngestClaim
@@ -117,7 +117,10 @@ class Dispatches:
             logger.warning("a dispatch was refused: the run belongs to another endpoint [run=%s]", run_id)
             return answers.refused_answer(403, "the run belongs to another endpoint")
         request_id = request.header(b"x-request-id") or ""
-        if self._is_repeated(request_id, state) or state.held_until(now) is not None:
+        if run_id in self._engine.withdrawn:
+            return answers.refused_answer(503, "the run was not accepted, and is being cancelled")
+        is_live = self._engine.live(run_id) is not None
+        if self._is_repeated(request_id, state) or is_live or state.held_until(now) is not None:
             return await self._held(run_id, state, found)
         return await self._enter(run_id, request_id, state, found, event)
 
@@ -177,6 +180,13 @@ class Dispatches:
             return answers.ops_answer([lease(epoch, until, found, now)])
         claim.memos = await waits.journal(claim, state.memos, found)
         memoized = tuple(memo.key for memo in claim.memos if memo.is_final)
+        before_come = {memo.key for memo in state.memos if memo.is_final}
+        for memo in claim.memos:
+            if memo.is_final and memo.key not in before_come:
+                engine.followed.note(SaveMemo(run.id, before.epoch, memo, at=now))
+        dead = state.newest_pass if state.over is None else None
+        if dead is not None and dead.worker:
+            engine.followed.note(RecoverRun(run.id, before.epoch, now, dead.worker))
         engine.followed.note(ClaimRun(run.id, before.epoch, engine.worker_id, now, memoized))
         try:
             await self._host.reenter(claim)

@@ -30,6 +30,7 @@ from .api import InngestApi
 from .cancellation import cancel
 from .caps import lowered
 from .claim import InngestClaim
+from .delivery import refusals
 from .dispatch import Dispatches
 from .follow import Followed
 from .health import Health
@@ -45,6 +46,8 @@ T = TypeVar("T")
 
 # How often the server repeats a dispatch that nobody answers: attempts of steps and handlers are counted here.
 DISPATCH_RETRIES = 20
+# How long a dispatch may take that is under way when the process stops.
+_ANSWERED_SECONDS = 0.5
 _MOST_TARGETS = 1000
 
 # What the parent process talks by, in a forked child.
@@ -124,6 +127,8 @@ class InngestEngine:
         self._run_events = run_events
         self._transport = transport
         self._ids: dict[tuple[str, str], Created] = {}
+        self._opened_here: set[str] = set()
+        self.withdrawn: set[str] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._draining: asyncio.Future[None] | None = None
         self._health: Health | None = None
@@ -135,7 +140,7 @@ class InngestEngine:
         """Begin to talk to the server. It is not asked for anything: each call finds out whether it is there."""
         self.passes = PassSet()
         self._draining = None
-        self._drained = asyncio.get_running_loop().create_future()
+        self._answered = asyncio.get_running_loop().create_future()
         self.worker_id = new_ulid()
         self.api = InngestApi(self.settings, self._transport)
         await self.api.open()
@@ -163,6 +168,8 @@ class InngestEngine:
 
     async def _drain(self) -> None:
         self.passes.interrupt("the process stops")
+        # Web servers cut off requests that take longer than they like to wait.
+        asyncio.get_running_loop().call_later(_ANSWERED_SECONDS, self._answer_dispatches)
         if self._dispatches is not None:
             self.followed.close()
         if self._health is not None:
@@ -179,8 +186,11 @@ class InngestEngine:
                 len(self.passes),
                 self._grace_seconds,
             )
-        if not self._drained.done():
-            self._drained.set_result(None)
+        self._answer_dispatches()
+
+    def _answer_dispatches(self) -> None:
+        if not self._answered.done():
+            self._answered.set_result(None)
 
     async def stop(self) -> None:
         """Drain, then talk to the server no more. It re-enters unfinished runs when a process is there again."""
@@ -272,8 +282,8 @@ class InngestEngine:
             return answers.refused_answer(503, "the process has stopped")
         # In a task of its own: the server may go away, and the pass goes on.
         answering = self.spawn(self._dispatches.answer(request))
-        # A server that stops waits for its requests first: none may outlive the grace.
-        await asyncio.wait((answering, self._drained), return_when=asyncio.FIRST_COMPLETED)
+        # When the process stops, the server is to repeat its request: the pass goes on meanwhile, and says how it ends.
+        await asyncio.wait((answering, self._answered), return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
             return answers.refused_answer(503, "the process stops")
         try:
@@ -284,7 +294,8 @@ class InngestEngine:
 
     def live(self, run_id: str) -> InngestClaim | None:
         """Return the claim of the pass of a run that lives in this process."""
-        return next((claim for claim in self._claims() if claim.run.id == run_id), None)
+        live = (claim for claim in self._claims() if claim.run.id == run_id and not claim.outcome.done())
+        return next(live, None)
 
     def interrupt(self, run_id: str, reason: str) -> None:
         """Interrupt the pass of a run."""
@@ -302,10 +313,10 @@ class InngestEngine:
         """Why nothing can be recorded at the moment, or None."""
         return None if self._health is None else self._health.failing
 
-    def unreachable(self, run_id: str, why: str) -> None:
+    def undelivered(self, run_id: str, why: str, *, is_outage: bool) -> None:
         """The server has not taken what the pass of a run records: nobody is kept waiting for it."""
         if self._health is not None:
-            self._health.unreachable(run_id, why)
+            self._health.undelivered(run_id, why, is_outage=is_outage)
 
     def reached(self) -> None:
         """It has now."""
@@ -315,7 +326,8 @@ class InngestEngine:
     # What comes from outside of runs.
 
     async def _send_events(self, events: Sequence[SentEvent]) -> None:
-        await self.api.send_events(events)
+        with refusals():
+            await self.api.send_events(events)
 
     def send_events(self, events: Sequence[SentEvent]) -> Awaitable[None]:
         """Send events to the server; resolves when it has taken them."""
@@ -323,11 +335,17 @@ class InngestEngine:
 
     async def send_signal(self, name: str, result: bytes) -> bool:
         """Complete the step that waits for a signal with *result*; return whether one does."""
-        return await self.api.send_signal(name, msgspec.json.decode(result, type=_Signal).data)
+        with refusals():
+            return await self.api.send_signal(name, msgspec.json.decode(result, type=_Signal).data)
 
     async def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None."""
-        return await find(self, scope, key)
+        run = await find(self, scope, key)
+        if run is not None and run.status.is_final and not self.token(run.id):
+            # The server has none for a run that has ended: this one opens it in this process, not at the server.
+            self.outputs.issued(run.id, secrets.token_urlsafe())
+            self._opened_here.add(run.id)
+        return run
 
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; False if it has ended. Raises `RunNotFoundError`."""
@@ -360,7 +378,7 @@ class InngestEngine:
     def wait_url(self, run_id: str) -> str | None:
         """Return the server's own output URL of a run."""
         token = self.outputs.token(run_id)
-        return self.api.output_url(run_id, token) if token else None
+        return self.api.output_url(run_id, token) if token and run_id not in self._opened_here else None
 
     async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
         """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""

@@ -77,7 +77,7 @@ class Followed:
         if story is None:
             self._add(run)
             first = state.passes[0].worker if state.passes else ""
-            self._tell(start_of(run, first, None))
+            self._tell(start_of(run, first, state.request.pid if state.request else None))
         elif not story.run.status.is_final and run.epoch > story.run.epoch:
             story.run = _without_bodies(run)
         for record in state.records:

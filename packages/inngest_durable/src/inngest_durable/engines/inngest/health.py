@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..passes import PassSet
 from ..ulids import new_ulid
 from .api import InngestApi
 from .delivery import UNDELIVERED
+
+logger = logging.getLogger("inngest_durable")
 
 _PROBE_SECONDS = 1.0
 
@@ -35,12 +38,16 @@ class Health:
         self._spawn = spawn
         self._probes = False
 
-    def unreachable(self, run_id: str, why: str) -> None:
+    def undelivered(self, run_id: str, why: str, *, is_outage: bool) -> None:
         """The server has not taken what the pass of a run records: nobody is kept waiting for it."""
-        self.failing = why
         for live_pass in self._passes:
             if live_pass.claim.run.id == run_id:
                 live_pass.let_go(UNWRITABLE)
+        if not is_outage:
+            return
+        if self.failing is None:
+            logger.error("no run begins until what runs record can be delivered again: %s", why)
+        self.failing = why
         if not self._probes:
             self._probes = True
             self._spawn(self._probe())

@@ -32,6 +32,7 @@ class Hold:
         clock: The engine's time.
         spawn: Runs work in the background.
         half_time: Called whenever half of that time has passed.
+        overdue: Called when all of it has, because nothing can be said to the server.
 
     Attributes:
         until: When another pass may begin, in seconds since the epoch.
@@ -45,6 +46,7 @@ class Hold:
         clock: Clock,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         half_time: Callable[[], Awaitable[None]],
+        overdue: Callable[[], None],
     ) -> None:
         self.until = clock.now() + seconds
         self._checkpoints = checkpoints
@@ -53,9 +55,14 @@ class Hold:
         self._clock = clock
         self._spawn = spawn
         self._half_time = half_time
+        self._overdue = overdue
         self._leases = False
         self._renewals = 0
         self._timer: TimerHandle | None = None
+
+    def start_over(self) -> None:
+        """Count the time from now on: nothing was said to the server before."""
+        self.until = self._clock.now() + self._seconds
 
     def begin(self) -> None:
         """Say it anew from time to time, until `end`."""
@@ -90,6 +97,8 @@ class Hold:
             # The next thing that the pass records tells it so.
             return
         except (UnreachableError, RefusedError) as error:
-            logger.warning("a pass could not say that it lives: %s", error)
+            logger.warning("a pass could not say that it lives: %s [run=%s]", error, self._checkpoints.run_id)
+            if self._clock.now() >= self.until:
+                self._overdue()
         if self._timer is not None:
             self.begin()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 
@@ -13,10 +16,13 @@ from ..base import Clock
 from ..ulids import ulid_of
 from .answers import kept_result
 from .api import InngestApi
+from .checkpoints import STATUS_SECONDS, Checkpoints
 from .ends import end_of
+from .follow import Followed
+from .plan import lease
 from .protocol import Created, Op, step_hash
 from .records import REQUEST_OP
-from .state import state_of
+from .state import RunState, state_of
 
 # A ULID begins with a time, which the server wants to be about now: keys are good for one such time and the next.
 PERIOD_SECONDS = 7 * 86400.0
@@ -27,6 +33,7 @@ class KeyedOwner(Protocol):
 
     api: InngestApi
     clock: Clock
+    followed: Followed
     app_id: str
 
     def token(self, run_id: str) -> str:
@@ -56,11 +63,13 @@ async def _run(engine: KeyedOwner, run_id: str, scope: str, key: str) -> Run | N
         state, event = state_of(found), await engine.api.batch(run_id)
         run = None if event is None else state.run(run_id, engine.app_id, event.body)
         if run is not None:
-            if not engine.token(run_id):
-                # Created by another process: the server gives the token to whoever creates it once more.
-                await engine.create(run, _again(found[step_hash(REQUEST_OP)]))
+            await _look_after(engine, run, state, found)
             return run
     ended = await engine.api.run(run_id)
+    if ended is not None and ended.status == "Running":
+        # A run that has just ended looks like that, too, for a moment.
+        await asyncio.sleep(STATUS_SECONDS)
+        ended = await engine.api.run(run_id)
     if ended is None or ended.status == "Running":
         return None
     finish = await end_of(engine.api, run_id)
@@ -68,6 +77,17 @@ async def _run(engine: KeyedOwner, run_id: str, scope: str, key: str) -> Run | N
     digest = "" if kept is None else kept.digest
     same = Idempotency(scope, key, digest)
     return Run(run_id, engine.app_id, "", _NO_REQUEST, 0.0, finish.status, response=finish.response, idempotency=same)
+
+
+async def _look_after(engine: KeyedOwner, run: Run, state: RunState, found: Mapping[str, Raw]) -> None:
+    """Get the token of a run that goes on, and bring it back if its process has died before it left a lease."""
+    create = partial(engine.create, run, _again(found[step_hash(REQUEST_OP)]))
+    now = engine.clock.now()
+    if not engine.token(run.id):
+        # Created by another process: the server gives the token to whoever creates it once more.
+        await create()
+    if state.park is None and state.held_until(now) is None:
+        await Checkpoints(engine, run.id, run.epoch, create).post(lease(run.epoch, now, found, now))
 
 
 def _again(stored: Raw) -> Op:

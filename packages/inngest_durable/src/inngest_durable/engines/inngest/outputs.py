@@ -138,7 +138,9 @@ class Outputs:
                     return run
             except RefusedError:
                 # A token is good for an hour: from then on the run itself is looked at.
-                token = ""
+                if token:
+                    token = ""
+                    continue
             except UnreachableError as error:
                 logger.debug("the end of a run could not be asked for yet: %s [run=%s]", error, run_id)
             await asyncio.sleep(self._pause_seconds)

@@ -27,6 +27,7 @@ class ClaimOwner(Outages, Protocol):
         followed: Is told what happens in runs.
         lease_seconds: How long a pass may live without a sign.
         worker_id: This process.
+        withdrawn: Runs that could not be accepted whole, and are to be cancelled.
     """
 
     api: InngestApi
@@ -35,6 +36,7 @@ class ClaimOwner(Outages, Protocol):
     followed: Followed
     lease_seconds: float
     worker_id: str
+    withdrawn: set[str]
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work in the background."""

@@ -64,6 +64,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True, tag="request", tag_field=
         idempotency: What other requests it answers.
         parent: The run that invoked this one, or empty.
         worker: Who runs the first pass.
+        pid: Its process.
     """
 
     endpoint: str
@@ -75,6 +76,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True, tag="request", tag_field=
     idempotency: Idempotency | None = None
     parent: str = ""
     worker: str = ""
+    pid: int | None = None
 
 
 class MemoRecord(Struct, frozen=True, kw_only=True, tag="memo", tag_field="durable"):
@@ -245,7 +247,7 @@ def memo_op(memo: Memo, epoch: int, started_at: float | None, at: float, wait: O
     return step_run(op_id_of(record), display, _json.encode(record), at if started_at is None else started_at, at)
 
 
-def request_op(run: Run, nonce: str, until: float, parent: str = "", worker: str = "") -> Op:
+def request_op(run: Run, nonce: str, until: float, parent: str = "", worker: str = "", pid: int | None = None) -> Op:
     """
     Return the operation that stores the beginning of a run, and its first pass.
 
@@ -255,6 +257,7 @@ def request_op(run: Run, nonce: str, until: float, parent: str = "", worker: str
         until: Until when the first pass holds the run.
         parent: The run that invokes this one.
         worker: Who runs the first pass.
+        pid: Its process.
     """
     record = RequestRecord(
         endpoint=run.endpoint,
@@ -266,6 +269,7 @@ def request_op(run: Run, nonce: str, until: float, parent: str = "", worker: str
         idempotency=run.idempotency,
         parent=parent,
         worker=worker,
+        pid=pid,
     )
     return step_run(REQUEST_OP, "request", _json.encode(record), run.created_at, run.created_at)
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from ..._core.model import RecordedRequest
 from .protocol import HttpRequestEvent
 
+# What Go, in which the server is written, leaves as it is in a path.
+_ALLOWED = "/%!$&'()*+,;=:@[]~"
+_LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
 
 def target_of(request: RecordedRequest) -> tuple[str, str]:
-    """Return method and path of *request*, as it was sent: what tells an endpoint from others."""
-    path, root = request.raw_path.decode("latin-1"), quote(request.root_path)
+    """
+    Return method and path of *request*, as the server calls them: what tells an endpoint from others.
+
+    HEAD is GET: the answer to HEAD has no body, and the server reads what to do next from that. What may not stand in
+    a path as it is, is percent-encoded, as the server does it too.
+    """
+    path = quote(_LONE_PERCENT.sub(b"%25", request.raw_path), safe=_ALLOWED)
+    root = quote(request.root_path, safe=_ALLOWED)
     # Behind a proxy that takes the prefix away, the server has to call with it.
-    return request.method, path if path.startswith(root) else f"{root}{path}"
+    method = "GET" if request.method == "HEAD" else request.method
+    return method, path if path.startswith(root) else f"{root}{path}"
 
 
 def event_of(request: RecordedRequest, serve_origin: str) -> HttpRequestEvent:

@@ -67,7 +67,8 @@ _SECRETS = frozenset(("signing_key", "signing_key_fallback", "event_key"))
 
 def chooses_inngest(environ: Mapping[str, str]) -> bool:
     """Tell whether the environment asks for an Inngest server in place of the embedded engine."""
-    return any(environ.get(name, "").strip() for name in ("INNGEST_DEV", "INNGEST_SIGNING_KEY"))
+    dev, key = (environ.get(name, "").strip() for name in ("INNGEST_DEV", "INNGEST_SIGNING_KEY"))
+    return bool(key) or (bool(dev) and dev.lower() not in _FALSE)
 
 
 def settings_from(

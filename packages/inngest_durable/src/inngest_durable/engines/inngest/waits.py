@@ -16,6 +16,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from ..._core.effects import Along, Invoke, SendEvents, SendSignal, StopWaiting
+from ..._core.event_flow import failed_memo
 from ..._core.events import Event
 from ..._core.invoke_flow import result_of
 from ..._core.matching import WaitFor
@@ -75,6 +76,11 @@ class Waits:
                 self._of[memo.key] = memo, StoredWait.of(op)
                 if isinstance(along, WaitFor):
                     await claim.errands.post(op)
+                if isinstance(along, WaitFor) and along.kind == "signal" and await claim.errands.is_refused(op):
+                    # The server says nothing when another run waits for the signal, and would never wake this one.
+                    taken = Failure("SignalTakenError", f"signal {along.name!r} is waited for by another run")
+                    memo = failed_memo(memo, taken)
+                    await claim.keep(memo)
                 return memo
             case StopWaiting():
                 final = await self._come(claim, memo.key, await claim.errands.look()) or memo

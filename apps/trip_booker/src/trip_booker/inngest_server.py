@@ -1,0 +1,44 @@
+"""`--inngest`: runs are kept on an Inngest server, the Dev Server unless the environment names another one."""
+
+from __future__ import annotations
+
+import os
+
+import httpx
+from inngest_durable.engines.inngest.settings import chooses_inngest, settings_from
+
+# Half of it is what a request may take before its client is redirected; a killed booking goes on after the rest. The
+# engine's own 60 seconds are long for somebody who has just pressed the button that kills.
+LEASE = "15s"
+
+START_ONE = """\
+No Inngest server answers at {url}. Start the Dev Server in another terminal (that needs Node.js and the internet):
+
+  npx inngest-cli@latest dev
+
+and then this again. If it is elsewhere, say where: INNGEST_DEV=http://127.0.0.1:8289"""
+
+
+def choose() -> None:
+    """Let the processes started from here take the Inngest engine, unless the environment does that already."""
+    if not chooses_inngest(os.environ):
+        os.environ["INNGEST_DEV"] = "1"
+
+
+def missing() -> str | None:
+    """
+    Return what to do if no server answers where the environment says, else None.
+
+    Raises:
+        ConfigurationError: The environment names no usable server.
+    """
+    try:
+        httpx.get(f"{url()}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError:
+        return START_ONE.format(url=url())
+    return None
+
+
+def url() -> str:
+    """Return the server's base URL. Raises `ConfigurationError`."""
+    return settings_from(os.environ).api_url
