@@ -68,7 +68,8 @@ def e2e(session: nox.Session) -> None:
     """Test the built packages with a real browser, real server processes and real `kill -9`."""
     session.install("-q", *group("browser"), SDK, TRIP_BOOKER, BUN_EQUIVALENT)
     session.run("python", "-m", "e2e.browser")
-    session.run("pytest", "e2e", *session.posargs)
+    # Two browsers at a time, as many as CI has cores.
+    session.run("pytest", "e2e", *(session.posargs or ("--numprocesses=2", "--dist=worksteal")))
 
 
 @nox.session

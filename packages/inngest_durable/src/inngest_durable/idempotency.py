@@ -10,7 +10,7 @@ from ._core import http
 from ._core.idempotency import HTTP_SPACE, identity_of, scope_of
 from ._core.model import Idempotency, Park, RecordedRequest, RecordedResponse, Run, RunStatus
 from ._pass import CLIENT_GONE, UNWRITABLE
-from .engines.base import Claim, Engine, FencedError
+from .engines.base import Claim, Engine, FencedError, UnavailableError
 from .exchange import EndpointAdapter, Holder, wait_url
 
 if TYPE_CHECKING:
@@ -41,6 +41,13 @@ class KeyedRequests:
         if same is None:
             holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
             return None
+        try:
+            return await self._begin_or_repeat(holder, request, same)
+        except UnavailableError:
+            holder.answer(http.unavailable(UNWRITABLE))
+            return None
+
+    async def _begin_or_repeat(self, holder: Holder, request: RecordedRequest, same: Idempotency) -> Claim | None:
         follows = http.wants_events(request.header(b"accept"))
         existing = await self._engine.find(same.scope, same.key)
         if existing is None:
@@ -69,7 +76,10 @@ class KeyedRequests:
         whoever guessed a key would read the answer.
         """
         scope = self._scope_of(authorization)
-        run = None if scope is None else await self._find(scope, key.strip(HTTP_SPACE))
+        try:
+            run = None if scope is None else await self._find(scope, key.strip(HTTP_SPACE))
+        except UnavailableError:
+            return http.unavailable(UNWRITABLE)
         if run is None:
             return http.answer(404, {"error": "There is no run with this Idempotency-Key that this request may see"})
         return self._redirect(run, follows=True)

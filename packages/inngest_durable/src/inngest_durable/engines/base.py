@@ -57,6 +57,10 @@ class FencedError(Exception):
     """This pass has lost its run: another worker or a later pass owns it. Never shown to user code."""
 
 
+class UnavailableError(Exception):
+    """What keeps the runs cannot be asked at the moment. Never shown to user code."""
+
+
 class Claim(Protocol):
     """
     The right of one pass to write to its run. Every write carries the pass's epoch.

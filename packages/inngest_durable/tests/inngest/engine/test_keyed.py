@@ -6,6 +6,8 @@ import asyncio
 import threading
 
 import httpx
+import pytest
+from inngest_durable.engines.inngest import ends
 
 from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
@@ -68,7 +70,8 @@ def test_second_request_that_cannot_deliver_leaves_the_first_ones_run_alone(open
     assert (counts(winner), counts(loser)) == ({"one": 1, "two": 1, "three": 1}, {})
 
 
-def test_key_of_a_cancelled_run_is_answered_as_that(open_rig: OpenRig) -> None:
+def test_key_of_a_cancelled_run_is_answered_as_that(open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends, "_PAUSE_SECONDS", 0.01)
     rig = open_rig()
     first = rig.ask("/sleep", headers=KEY)
     run_id = first.headers["x-inngest-run-id"]
@@ -98,3 +101,12 @@ def test_ended_run_of_another_process_is_followed_in_this_one(open_rig: OpenRig)
     assert (events.status_code, events.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
     assert "event: result" in events.text
     assert "reserve#1" in events.text
+
+
+def test_keyed_request_is_refused_while_the_server_cannot_be_reached(rig: Rig) -> None:
+    with rig.fake.unreachable():
+        response = rig.ask("/book", headers=KEY)
+
+    assert (response.status_code, response.headers.get("retry-after")) == (503, "5")
+    assert rig.outside.counts() == {}
+    assert rig.ask("/book", headers=KEY).status_code == 200

@@ -21,7 +21,7 @@ from ..._core.model import Idempotency, RecordedRequest, RecordedResponse, Run, 
 from ..._core.run_events import RunEvent
 from ..._pass import CANCELLED
 from ..attempts import Starts
-from ..base import Clock, Host, Watch
+from ..base import Clock, Host, UnavailableError, Watch
 from ..clock import SystemClock
 from ..passes import PassSet
 from ..ulids import new_ulid
@@ -30,7 +30,7 @@ from .api import InngestApi
 from .cancellation import cancel
 from .caps import lowered
 from .claim import InngestClaim
-from .delivery import refusals
+from .delivery import UNDELIVERED, refusals
 from .dispatch import Dispatches
 from .follow import Followed
 from .health import Health
@@ -339,8 +339,12 @@ class InngestEngine:
             return await self.api.send_signal(name, msgspec.json.decode(result, type=_Signal).data)
 
     async def find(self, scope: str, key: str) -> Run | None:
-        """Return the run that was accepted with this idempotency scope and key, or None."""
-        run = await find(self, scope, key)
+        """Return the run that was accepted with this idempotency scope and key, or None. Raises `UnavailableError`."""
+        try:
+            run = await find(self, scope, key)
+        except UNDELIVERED as error:
+            logger.warning("a request with an Idempotency-Key cannot be served at the moment: %s", error)
+            raise UnavailableError(str(error)) from error
         if run is not None and run.status.is_final and not self.token(run.id):
             # The server has none for a run that has ended: this one opens it in this process, not at the server.
             self.outputs.issued(run.id, secrets.token_urlsafe())
