@@ -291,7 +291,7 @@ class Engine(Protocol):
         """Complete the step that waits for a signal with *result*; return whether one does."""
 
     async def find(self, scope: str, key: str) -> Run | None:
-        """Return the run that was accepted with this idempotency scope and key, or None."""
+        """Return the run that was accepted with this idempotency scope and key, or None. Raises `UnavailableError`."""
 
     async def cancel(self, run_id: str) -> bool:
         """Cancel a run; False if it has ended. Raises `RunNotFoundError`."""

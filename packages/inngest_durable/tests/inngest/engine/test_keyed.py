@@ -103,6 +103,7 @@ def test_ended_run_of_another_process_is_followed_in_this_one(open_rig: OpenRig)
     assert "reserve#1" in events.text
 
 
+@over_quart_only
 def test_keyed_request_is_refused_while_the_server_cannot_be_reached(rig: Rig) -> None:
     with rig.fake.unreachable():
         response = rig.ask("/book", headers=KEY)

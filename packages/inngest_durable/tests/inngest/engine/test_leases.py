@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from functools import partial
 
+import httpx
+
 from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import LEASE_SECONDS, Rig, counts
@@ -137,8 +139,8 @@ def test_pass_that_was_taken_for_dead_goes_no_further(open_rig: OpenRig) -> None
     assert counts(other) == {"two": 1, "three": 1}
 
 
-@over_quart_only
-def test_pass_whose_hold_has_run_out_is_left_and_stays_the_only_one(rig: Rig) -> None:
+def unheard(rig: Rig) -> tuple[httpx.Response, Dispatch]:
+    """Let the hold of a second pass run out, whose step two is under way; return the first answer, and its dispatch."""
     response = rig.ask("/held?fail=1")
     rig.advance(60)
     rig.outside.wait_for("two")
@@ -146,13 +148,28 @@ def test_pass_whose_hold_has_run_out_is_left_and_stays_the_only_one(rig: Rig) ->
     # It can say no more that it lives.
     rig.fake.faults.cut(100_000, step="inngest-durable:pass:2:held:*")
     rig.advance(LEASE_SECONDS + 1)
-    rig.fake.wait_until(lambda: any(_interruptions(rig)), "the pass to be interrupted")
+    return response, dispatch
+
+
+@over_quart_only
+def test_no_pass_begins_while_one_lives_whose_hold_has_run_out(rig: Rig) -> None:
+    response, dispatch = unheard(rig)
     stray = rig.fake.replay(dispatch, x_request_id=new_ulid(rig.clock.now()))
 
     assert ops_of(stray) == ["Sleep"]
     assert rig.outside.counts() == {"pass held": 2, "one": 2, "two": 1}
-
+    rig.fake.faults.clear()
     rig.outside.open("two")
+    assert rig.follow(response).json() == {"steps": ["one#2", "two#1", "three#1"]}
+
+
+@over_quart_only
+def test_pass_whose_hold_has_run_out_is_left(rig: Rig) -> None:
+    response, _ = unheard(rig)
+    rig.fake.wait_until(lambda: any(_interruptions(rig)), "the pass to be interrupted")
+    rig.fake.faults.clear()
+    rig.outside.open("two")
+
     assert rig.follow(response).json() == {"steps": ["one#2", "two#1", "three#1"]}
     # The handler was left after the step: the next one is for another pass.
     assert rig.outside.counts() == {"pass held": 3, "one": 2, "two": 1, "three": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..._core.model import Finish
+from ..._core.model import Finish, RunStatus
 from .answers import finish_of
 from .api import InngestApi, UnreachableError
 
@@ -19,10 +19,10 @@ async def end_of(api: InngestApi, run_id: str) -> Finish:
     for _ in range(_LOOKS):
         found = await api.run(run_id)
         finish = None if found is None else finish_of(found.status, found.output)
-        if finish is not None and (finish.response is not None or finish.failure is not None):
+        if finish is not None and (finish.status is RunStatus.CANCELLED or finish.response or finish.failure):
             return finish
         await asyncio.sleep(_PAUSE_SECONDS)
     if finish is None:
         raise UnreachableError(f"the server says that run {run_id} has ended, and then that it has not")
-    # Cancelled, or ended by somebody else than this package: there is no answer.
+    # Ended by somebody else than this package: there is no answer.
     return finish
