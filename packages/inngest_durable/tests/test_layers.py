@@ -23,7 +23,7 @@ step | sync | engines.embedded | engines.inngest
 _event_steps, _steps | _fetch | _progress
 _task_pass | _thread_pass
 _pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engines.ulids
-_drive | _threads | _logs | engines.clock, engines.told, engines.base, engines.passes, engines.records
+_drive | _threads | _logs | engines.clock, engines.told, engines.base, engines.passes, engines.records | engines.watch
 _core
 errors
 """

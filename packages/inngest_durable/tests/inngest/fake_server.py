@@ -165,6 +165,15 @@ class FakeInngest(AsgiThread):
 
         self._on_loop(hurry)
 
+    def postpone(self, seconds: float) -> None:
+        """Make every job that is there due later."""
+
+        def postpone() -> None:
+            for job in self.jobs():
+                job.at += seconds
+
+        self._on_loop(postpone)
+
     def restart(self, *, keep_state: bool) -> None:
         """
         Do as if the server had been started again.

@@ -100,19 +100,18 @@ def test_fallback_key_is_accepted(open_rig: OpenRig) -> None:
 def test_replayed_request_is_served_once(open_rig: OpenRig) -> None:
     rig = open_rig(signed=True)
     response = rig.ask("/book?fail=2")
-    # The server is late with its next request: when the run is due, only the replayed one comes.
     rig.fake.wait_until(rig.fake.jobs, "the lease and the pause")
     rig.advance(60)
-    rig.fake.faults.late_seconds = 100
     (first,) = rig.dispatched(1)
     rig.fake.wait_until(lambda: not any(job.is_dispatched for job in rig.fake.jobs()), "the server to read the answer")
+    # The server is late with its next request: when the run is due, only the replayed one comes.
+    rig.fake.postpone(100)
     rig.advance(61)
     counted = rig.outside.counts()
     again = rig.fake.replay(first)
 
     assert again.status == 206
     assert rig.outside.counts() == counted == {"pass book": 2, "reserve": 1, "charge": 2}
-    rig.fake.faults.late_seconds = 0
     assert rig.follow(response).json() == {"steps": ["reserve#1", "charge#3", "confirm#1"]}
 
 

@@ -9,41 +9,10 @@ from contextlib import contextmanager
 from ..._core.model import Run
 from ..base import Store
 from ..records import AddEvents, AddSignal, Insert, Write
+from ..watch import Watch
 
 # How often the database is asked for commits of other processes, while somebody watches.
 LOOK_SECONDS = 0.05
-
-
-class Watch:
-    """One who follows a run; see `engines.base.Watch`."""
-
-    def __init__(self, watches: Watches) -> None:
-        self._watches = watches
-        self._news = asyncio.Event()
-
-    @property
-    def closed(self) -> bool:
-        """Whether nobody is told any more, because the engine stops."""
-        return self._watches.closed
-
-    def look(self) -> None:
-        """Say that the run is looked at now: what comes later is news."""
-        self._news.clear()
-
-    def tell(self) -> None:
-        """Tell of news."""
-        self._news.set()
-
-    async def news(self, timeout_seconds: float) -> bool:
-        """Wait until there may be something new since the last look, or the engine stops; False after the timeout."""
-        if self.closed:
-            return True
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class Watches:

@@ -127,7 +127,6 @@ class InngestEngine:
         self._run_events = run_events
         self._transport = transport
         self._ids: dict[tuple[str, str], Created] = {}
-        self._opened_here: set[str] = set()
         self.withdrawn: set[str] = set()
         self._background: set[asyncio.Task[Any]] = set()
         self._draining: asyncio.Future[None] | None = None
@@ -348,7 +347,6 @@ class InngestEngine:
         if run is not None and run.status.is_final and not self.token(run.id):
             # The server has none for a run that has ended: this one opens it in this process, not at the server.
             self.outputs.issued(run.id, secrets.token_urlsafe())
-            self._opened_here.add(run.id)
         return run
 
     async def cancel(self, run_id: str) -> bool:
@@ -380,9 +378,9 @@ class InngestEngine:
         return await self.outputs.opens(run_id, token)
 
     def wait_url(self, run_id: str) -> str | None:
-        """Return the server's own output URL of a run."""
+        """Return the server's own output URL of a run; None without a token of the server's, which has dots (a JWT)."""
         token = self.outputs.token(run_id)
-        return self.api.output_url(run_id, token) if token and run_id not in self._opened_here else None
+        return self.api.output_url(run_id, token) if "." in token else None
 
     async def ended(self, run_id: str, timeout_seconds: float) -> Run | None:
         """Return the run as soon as it has ended, or as it is after the timeout or at `stop`; None if unknown."""

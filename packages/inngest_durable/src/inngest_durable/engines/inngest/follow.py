@@ -6,7 +6,6 @@ A run that executes here is told as it goes on; of the passes in other processes
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from ..records import (
     Write,
 )
 from ..told import all_events_of
+from ..watch import Watch
 from .state import RunState
 
 # Of one run. What its steps tell of their progress is dropped first; there are fewer of all others.
@@ -55,7 +55,7 @@ class Followed:
         self._tells = tells
         self._most_runs = most_runs
         self._stories: dict[str, _Story] = {}
-        self._watches: dict[str, set[FollowedWatch]] = {}
+        self._watches: dict[str, set[Watch]] = {}
 
     def note(self, write: Write) -> None:
         """Take notice of what was recorded. What is known is not told twice, and nothing after the end of a run."""
@@ -121,9 +121,9 @@ class Followed:
         return story.events[first : first + limit]
 
     @contextmanager
-    def watch(self, run_id: str) -> Iterator[FollowedWatch]:
+    def watch(self, run_id: str) -> Iterator[Watch]:
         """Follow a run for the time of a block."""
-        watch = FollowedWatch(self)
+        watch = Watch(self)
         self._watches.setdefault(run_id, set()).add(watch)
         try:
             yield watch
@@ -175,38 +175,6 @@ class Followed:
         forgotten = next(ended, unwatched[0] if unwatched else None)
         if forgotten is not None:
             del self._stories[forgotten]
-
-
-class FollowedWatch:
-    """One who follows a run; see `engines.base.Watch`."""
-
-    def __init__(self, followed: Followed) -> None:
-        self._followed = followed
-        self._news = asyncio.Event()
-
-    @property
-    def closed(self) -> bool:
-        """Whether nobody is told any more, because the engine stops."""
-        return self._followed.closed
-
-    def look(self) -> None:
-        """Say that the run is looked at now: what comes later is news."""
-        self._news.clear()
-
-    def tell(self) -> None:
-        """Tell of news."""
-        self._news.set()
-
-    async def news(self, timeout_seconds: float | None) -> bool:
-        """Wait until there may be something new since the last look, or the engine stops; False after the timeout."""
-        if self.closed:
-            return True
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class _Story:

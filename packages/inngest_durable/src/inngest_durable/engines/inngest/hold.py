@@ -20,6 +20,9 @@ from .records import held_op
 
 logger = logging.getLogger("inngest_durable")
 
+# How often a pass tries to say that it lives, in the time that it may live without.
+_MOMENTS = 20
+
 
 class Hold:
     """
@@ -66,7 +69,9 @@ class Hold:
 
     def begin(self) -> None:
         """Say it anew from time to time, until `end`."""
-        self._timer = self._clock.call_at(self.until - self._seconds / 2, lambda: self._spawn(self._renew()))
+        # What could not be said is said again in a moment, not at once.
+        when = max(self.until - self._seconds / 2, self._clock.now() + self._seconds / _MOMENTS)
+        self._timer = self._clock.call_at(when, lambda: self._spawn(self._renew()))
 
     def end(self) -> None:
         """The pass is over."""
