@@ -169,19 +169,22 @@ class TaskPass(Pass):
             self.claim.accept_soon()
         quiet.begin()
         result: asyncio.Future[Any] = loop.create_future()
-        # The task takes a copy of the context: in it, the step's function runs.
-        token = _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
-        self._steps[result] = loop.create_task(
-            self._drive(flow, effect, partial(self._perform, step.key, branch, call), result)
-        )
-        _context.scope.reset(token)
+        self._steps[result] = loop.create_task(self._drive(step, branch, flow, effect, call, result))
         return await result
 
     async def _drive(
-        self, flow: StepFlow, effect: Effect, perform: Callable[[Effect], Awaitable[Any]], result: asyncio.Future[Any]
+        self,
+        step: StepIdentity,
+        branch: Branch,
+        flow: StepFlow,
+        effect: Effect,
+        call: Callable[[], Awaitable[Any]],
+        result: asyncio.Future[Any],
     ) -> None:
+        # In the task's own copy of the context, which the step's function sees.
+        _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
         try:
-            value = await adrive(flow, effect, perform)
+            value = await adrive(flow, effect, partial(self._perform, step.key, branch, call))
         except asyncio.CancelledError:
             # The loop closes: the step is not finished, so nothing of this attempt is recorded.
             result.cancel()

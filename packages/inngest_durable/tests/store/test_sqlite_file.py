@@ -199,10 +199,15 @@ def test_schema_names_its_version(path: Path) -> None:
 def test_query_reads_its_index_only(path: Path, query: str, index: str) -> None:
     connection, _ = Database(path, "FULL").open()
     sql = QUERIES[query]
-    parameters = len(set(re.findall(r"\?\d+", sql))) or sql.count("?")
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * parameters)]
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))]
 
     assert any(f"runs USING COVERING INDEX {index}" in step for step in plan)
     assert not any("TEMP B-TREE" in step for step in plan)
 
     connection.close()
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_placeholders_have_no_names_since_values_are_given_in_order(query: str) -> None:
+    """Python 3.14 refuses a sequence of values for ``?1`` or ``:name``, and 3.12 warns of each at every call."""
+    assert re.search(r"\?\d|[:@$][a-z]", QUERIES[query]) is None

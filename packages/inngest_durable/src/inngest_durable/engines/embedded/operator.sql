@@ -3,7 +3,7 @@
 -- name: listed_runs
 SELECT id, app_id, endpoint, status, attempt, created_at, ended_at, wake_at,
     CASE WHEN json_valid(failure) THEN json_extract(failure, '$.name') END
-FROM runs WHERE (?1 = '' OR status = ?1) AND (?2 = '' OR endpoint = ?2) ORDER BY id DESC LIMIT ?3
+FROM runs WHERE ? IN ('', status) AND ? IN ('', endpoint) ORDER BY id DESC LIMIT ?
 
 -- name: waits_of
 SELECT key, kind, name FROM waits WHERE run_id = ? AND resolved = 0 ORDER BY key

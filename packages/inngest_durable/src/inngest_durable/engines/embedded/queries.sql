@@ -19,7 +19,7 @@ ON CONFLICT (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NU
 -- name: insert_plain_run
 INSERT INTO runs (
     id, status, epoch, owner, attempt, quiet_seconds, recoveries, created_at, app_id, endpoint, request, worker, pid
-) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?4, ?12)
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: save_memo
 INSERT INTO steps (run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result)
@@ -39,8 +39,8 @@ INSERT OR IGNORE INTO steps (
     run_id, epoch, key, id, op, state, seq, attempt, fingerprint, result, started_at, ended_at
 )
 VALUES (
-    (SELECT id FROM runs INDEXED BY runs_owned WHERE id = ?1 AND epoch = ?2 AND status = 'running'),
-    ?2, ?3, ?4, 'run', 'completed', ?5, 1, ?6, ?7, ?8, ?9
+    (SELECT id FROM runs INDEXED BY runs_owned WHERE id = ? AND epoch = ? AND status = 'running'),
+    ?, ?, ?, 'run', 'completed', ?, 1, ?, ?, ?, ?
 )
 
 -- name: reset_recoveries
@@ -92,10 +92,10 @@ WHERE idempotency_scope = ? AND idempotency_key > ? || '/' AND idempotency_key <
 SELECT worker, pid FROM runs WHERE id = ?
 
 -- name: run_events
-SELECT id AS number, at, kind, data, 0.0 FROM run_events WHERE run_id = ?1 AND id > ?2
+SELECT id AS number, at, kind, data, 0.0 FROM run_events WHERE run_id = ? AND id > ?
 UNION ALL
-SELECT seq, ended_at, '', key, started_at FROM steps WHERE run_id = ?1 AND seq > ?2 AND ended_at IS NOT NULL
-ORDER BY number LIMIT ?3
+SELECT seq, ended_at, '', key, started_at FROM steps WHERE run_id = ? AND seq > ? AND ended_at IS NOT NULL
+ORDER BY number LIMIT ?
 
 -- name: status
 SELECT status FROM runs WHERE id = ?

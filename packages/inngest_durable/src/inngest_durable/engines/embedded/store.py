@@ -168,7 +168,7 @@ class SqliteStore:
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
         """Return what happened in a run, but for its end: the first events with numbers over *after*."""
-        found = [run_event_from(run_id, row) for row in self._read("run_events", run_id, after, limit)]
+        found = [run_event_from(run_id, row) for row in self._read("run_events", run_id, after, run_id, after, limit)]
         if after < START_NUMBER and self._tells and (run := self.run(run_id)) is not None:
             worker, pid = self._read("starter", run_id)[0]
             found.insert(0, start_of(run, worker or "", pid))

@@ -82,6 +82,7 @@ def _insert(cursor: Cursor, write: Insert) -> int:
                 run.app_id,
                 run.endpoint,
                 request,
+                run.owner,
                 os.getpid(),
             ),
         )
@@ -125,6 +126,7 @@ def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
             _SAVE_COMPLETED,
             (
                 write.run_id,
+                write.epoch,
                 write.epoch,
                 memo.key,
                 memo.id,
