@@ -21,7 +21,7 @@ client, endpoint | client, _life | client, _blocking | client, _scopes | _asgi |
 inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | health
 step | sync | engines.embedded | engines.inngest
 _event_steps, _steps | _fetch | _progress
-_task_pass | _thread_pass
+_task_pass, _task_step | _thread_pass
 _pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engines.ulids
 _drive | _threads | _logs | engines.clock, engines.told, engines.base, engines.passes, engines.records | engines.watch
 _core

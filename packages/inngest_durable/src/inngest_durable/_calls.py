@@ -108,7 +108,7 @@ def step_call(
 ) -> Callable[[], Awaitable[Any]]:
     """Return what calls *fn* once each time it is called: one attempt of the step."""
     if timeout_seconds is None and is_coroutine_function(fn):
-        return partial(fn, *args, **kwargs)
+        return partial(fn, *args, **kwargs) if args or kwargs else fn
     return StepCall(step, fn, args, kwargs, timeout_seconds)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ._core.effects import Call, Effect, StepFlow
 
@@ -30,12 +30,29 @@ def drive(flow: StepFlow, effect: Effect, perform: Callable[[Effect], Any]) -> A
         return stop.value
 
 
-async def adrive(flow: StepFlow, effect: Effect, perform: Callable[[Effect], Awaitable[Any]]) -> Any:
-    """Run *flow*, which asks for *effect* first, to its end in this task, performing each with *perform*."""
+class Performer(Protocol):
+    """What acts for a step on an event loop."""
+
+    def perform(self, effect: Effect) -> Awaitable[Any]:
+        """Begin *effect*; await what is returned for its result."""
+
+    def succeeded(self, value: Any) -> None:
+        """Take the result of the step."""
+
+    def failed(self, error: BaseException) -> None:
+        """Take what the step raises, or why its task was left."""
+
+
+async def adrive(flow: StepFlow, effect: Effect, performer: Performer) -> None:
+    """
+    Run *flow*, which asks for *effect* first, to its end in this task, and tell *performer* how it ended.
+
+    Raises only `asyncio.CancelledError`, when this task is cancelled.
+    """
     try:
         while True:
             try:
-                value = await perform(effect)
+                value = await performer.perform(effect)
             except Exception as error:
                 if not isinstance(effect, Call):
                     raise
@@ -51,4 +68,9 @@ async def adrive(flow: StepFlow, effect: Effect, perform: Callable[[Effect], Awa
             else:
                 effect = flow.send(value)
     except StopIteration as stop:
-        return stop.value
+        performer.succeeded(stop.value)
+    except asyncio.CancelledError as error:
+        performer.failed(error)
+        raise
+    except BaseException as error:
+        performer.failed(error)

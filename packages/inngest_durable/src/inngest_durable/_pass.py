@@ -74,6 +74,7 @@ class Pass(ABC):
         limits: How much the run may hold.
 
     Attributes:
+        loop: The event loop of the engine.
         interrupted: Why the handler has to be left, or empty; if not empty, its outcome does not count.
         over: Whether the handler has returned.
         released: Whether it was let go, so that nobody waits for its steps.
@@ -81,9 +82,11 @@ class Pass(ABC):
         endpoints: Finds endpoints for steps that call them.
     """
 
-    _loop: asyncio.AbstractEventLoop
+    loop: asyncio.AbstractEventLoop
     interrupted = ""
     over = released = False
+    # What few passes have is made when it is there: most of what a request costs is the garbage that it leaves.
+    _wake_times: tuple[float, ...] = ()
     journal_type: type[Journal] = Journal
     endpoints: Endpoints
 
@@ -97,9 +100,8 @@ class Pass(ABC):
         self.journal = self.journal_type(
             claim.run.id, claim.memos, self.clock.now, random.random, limits or _DEFAULT_LIMITS
         )
-        self._spawn = engine.spawn
+        self._engine = engine
         self._root = Branch()
-        self._wake_times: list[float] = []
 
     @abstractmethod
     def interrupt(self, reason: str) -> None:
@@ -119,7 +121,7 @@ class Pass(ABC):
 
     def how_interrupted(self, error: BaseException | None) -> Interrupted:
         """Tell what the next pass must know; *error* is what left the handler."""
-        wake_times = self._wake_times if self.interrupted == PARKED else []
+        wake_times = self._wake_times if self.interrupted == PARKED else ()
         return Interrupted(wake_times, False, self.journal.progressed, isinstance(error, BaseExceptionGroup))
 
     def parked_run(self) -> None:  # noqa: B027  # nothing to do where no branch can be cut off
@@ -144,12 +146,12 @@ class Pass(ABC):
     def progress(self, key: str, text: str, data: str) -> None:
         """Tell how far the executing attempt of a step is; *data* is a JSON object or empty. From any thread."""
         tell = partial(self.claim.progress, key, text, data, self.clock.now())
-        if _running_loop() is self._loop:
+        if _running_loop() is self.loop:
             tell()
         else:
             # Before the end of its attempt, which comes the same way.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(tell)
+                self.loop.call_soon_threadsafe(tell)
 
     @abstractmethod
     def call_of(
@@ -165,7 +167,8 @@ class Pass(ABC):
     def _current_task(self) -> object:
         """Return what runs the calling code: the asyncio task, or the thread."""
 
-    def _save(self, memo: Memo) -> Awaitable[None]:
+    def save(self, memo: Memo) -> Awaitable[None]:
+        """Checkpoint *memo*, and log the failure that it records; resolves when it is durable."""
         if memo.failure is not None:
             self._log_failure(memo, memo.failure.traceback)
         return self.claim.save(memo)

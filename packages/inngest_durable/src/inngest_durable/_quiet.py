@@ -39,7 +39,7 @@ class Quiet:
         # Kept only while the timer runs: the pass that it belongs to would refer to itself.
         self._when_quiet: Callable[[], None] | None = None
         self._executing = 0
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle: tuple[asyncio.Future[None], ...] = ()
         self._timer: _Cancellable | None = None
 
     def begin(self) -> None:
@@ -74,7 +74,7 @@ class Quiet:
         """Wait until no step executes, or, with *once*, until `release` at the latest."""
         while self._executing:
             future = self._loop.create_future()
-            self._idle.append(future)
+            self._idle += (future,)
             await future
             if once:
                 return
@@ -84,7 +84,7 @@ class Quiet:
         for future in self._idle:
             if not future.done():
                 future.set_result(None)
-        self._idle.clear()
+        self._idle = ()
 
     def _start_timer(self, when_quiet: Callable[[], None]) -> None:
         self._when_quiet = when_quiet

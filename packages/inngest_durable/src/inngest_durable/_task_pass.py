@@ -16,16 +16,17 @@ from typing import Any
 
 from . import _context
 from ._calls import step_call
-from ._core.effects import Call, Effect, Save, SaveWith, StepFlow, Wait
+from ._core.effects import StepFlow
 from ._core.journal import Branch, StepIdentity
 from ._core.limits import Limits
 from ._core.model import Memo
 from ._core.retry import RetryPolicy
 from ._core.run_flow import Interrupted, longer_quiet, may_wake
 from ._drive import adrive
-from ._pass import DEADLINE, FENCED, PARKED, Background, Pass, PassKind
+from ._pass import DEADLINE, PARKED, Background, Pass, PassKind
 from ._quiet import Quiet, Turns
-from .engines.base import Claim, FencedError
+from ._task_step import TaskStep
+from .engines.base import Claim
 from .errors import RunInterrupt
 
 # Loop turns in which what awaited a parked step may ask for its next one; such a refusal says nothing of a branch.
@@ -37,18 +38,18 @@ class TaskPass(Pass):
 
     _returned = _cancelled = False
     _unwinding = _refused = _told_refused = _parked_run = False
+    _cut: frozenset[Branch] = frozenset()
 
     def __init__(
         self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
     ) -> None:
         super().__init__(claim, engine, policy, kind, limits)
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[Any] | None = asyncio.current_task(self._loop)
-        self._quiet = Quiet(self._loop, claim.run.quiet_seconds)
+        self.loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
+        self._quiet = Quiet(self.loop, claim.run.quiet_seconds)
         self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, Branch]] = {}
-        # The result of each step that executes, and the task that makes it.
-        self._steps: dict[asyncio.Future[Any], asyncio.Task[None]] = {}
-        self._cut: set[Branch] = set()
+        # Each step that executes, and its task, which is kept from being collected.
+        self._steps: dict[TaskStep, asyncio.Task[None]] = {}
 
     # Called by the endpoint.
 
@@ -97,7 +98,7 @@ class TaskPass(Pass):
             return
         self.interrupted = reason
         self._unwinding = True
-        Turns(self._loop, UNWINDING_TURNS, self._unwound)
+        Turns(self.loop, UNWINDING_TURNS, self._unwound)
         self._release_parked(reason)
 
     def let_go(self, reason: str) -> None:
@@ -112,11 +113,10 @@ class TaskPass(Pass):
         self.released = True
         # A handler that has returned, and waits for its steps, is interrupted by this too.
         self.interrupted = self.interrupted or reason
-        for result in self._steps:
-            if not result.done():
-                result.set_exception(RunInterrupt(reason))
+        for executing in self._steps:
+            executing.leave(RunInterrupt(reason))
         self._quiet.release()
-        Turns(self._loop, UNWINDING_TURNS, self._cancel_handler)
+        Turns(self.loop, UNWINDING_TURNS, self._cancel_handler)
 
     def _cancel_handler(self) -> None:
         if not self._returned and self._task is not None:
@@ -154,7 +154,7 @@ class TaskPass(Pass):
         if self.interrupted or self.over:
             flow.close()
             self._refuse(branch)
-        loop, quiet = self._loop, self._quiet
+        loop, quiet = self.loop, self._quiet
         try:
             effect = next(flow)
         except StopIteration as memoized:
@@ -168,59 +168,31 @@ class TaskPass(Pass):
         if not self.claim.accepted:
             self.claim.accept_soon()
         quiet.begin()
-        result: asyncio.Future[Any] = loop.create_future()
-        self._steps[result] = loop.create_task(self._drive(step, branch, flow, effect, call, result))
-        return await result
+        executing = TaskStep(self, step, branch, call)
+        self._steps[executing] = loop.create_task(adrive(flow, effect, executing))
+        return await executing.result
 
-    async def _drive(
-        self,
-        step: StepIdentity,
-        branch: Branch,
-        flow: StepFlow,
-        effect: Effect,
-        call: Callable[[], Awaitable[Any]],
-        result: asyncio.Future[Any],
-    ) -> None:
-        # In the task's own copy of the context, which the step's function sees.
-        _context.scope.set(_context.Scope(self, branch, None, branch.prefix, step))
-        try:
-            value = await adrive(flow, effect, partial(self._perform, step.key, branch, call))
-        except asyncio.CancelledError:
-            # The loop closes: the step is not finished, so nothing of this attempt is recorded.
-            result.cancel()
-            raise
-        except FencedError:
-            self.interrupt(FENCED)
-            _fail(result, RunInterrupt(FENCED))
-        except BaseException as error:
-            _fail(result, error)
-        else:
-            if not result.done():
-                result.set_result(value)
-        finally:
-            del self._steps[result]
-            self._quiet.end(self._interrupt_parked if self._parked else None)
+    # Called by the executing steps.
 
-    def _perform(self, key: str, branch: Branch, call: Callable[[], Awaitable[Any]], effect: Effect) -> Awaitable[Any]:
-        match effect:
-            case Call():
-                self.claim.begin_attempt(key, effect.attempt)
-                return call()
-            case Save():
-                return self._save(effect.memo)
-            case Wait():
-                return self._park(effect.memo, branch)
-            case SaveWith():
-                return self.claim.save_with(effect.memo, effect.along)
+    def step_ended(self, executing: TaskStep) -> None:
+        """Note that a step does not execute any more."""
+        del self._steps[executing]
+        self._quiet.end(self._interrupt_parked if self._parked else None)
 
-    async def _park(self, memo: Memo, branch: Branch) -> Memo | None:
+    async def park(self, memo: Memo, branch: Branch) -> Memo | None:
+        """
+        Wait until ``memo.wake_at``, or until something else has completed the step, and return its memo then.
+
+        Raises:
+            RunInterrupt: The pass is left before that.
+        """
         wake_at = memo.wake_at or 0.0
         if self.over or self.interrupted:
-            self._wake_times.append(wake_at)
+            self._wake_times += (wake_at,)
             self._raise_interrupt()
         if wake_at <= self.clock.now():
             return None
-        future: asyncio.Future[Memo | None] = self._loop.create_future()
+        future: asyncio.Future[Memo | None] = self.loop.create_future()
         timers = [self.clock.call_at(wake_at, partial(_resume, future, None))]
         if memo.op.waits_for_others:
             timers.append(self.claim.listen(memo.key, partial(_resume, future)))
@@ -235,7 +207,7 @@ class TaskPass(Pass):
             self._quiet.begin()
         if self.over or self.interrupted:
             # Its time came in the moment in which the pass ended: the next pass goes on with it.
-            self._wake_times.append(wake_at)
+            self._wake_times += (wake_at,)
             self._raise_interrupt()
         if final is not None:
             self.claim.seen(memo.key)
@@ -243,8 +215,8 @@ class TaskPass(Pass):
 
     def _release_parked(self, reason: str) -> None:
         for future, (memo, branch) in self._parked.items():
-            self._wake_times.append(memo.wake_at or 0.0)
-            self._cut.update(branch.ancestry())
+            self._wake_times += (memo.wake_at or 0.0,)
+            self._cut = self._cut.union(branch.ancestry())
             if not future.done():
                 future.set_exception(RunInterrupt(reason))
 
@@ -260,7 +232,7 @@ class TaskPass(Pass):
         quiet = self.claim.run.quiet_seconds
         if self._parked_run and may_wake(quiet, self.journal.progressed):
             self._parked_run = False
-            self._spawn(self._wake(longer_quiet(quiet)))
+            self._engine.spawn(self._wake(longer_quiet(quiet)))
 
     async def _wake(self, quiet_seconds: float) -> None:
         await self.claim.wake(quiet_seconds)
@@ -269,16 +241,7 @@ class TaskPass(Pass):
         self._unwinding = False
 
     def _current_task(self) -> object:
-        return asyncio.current_task(self._loop)
-
-
-def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
-    if result.done():
-        return
-    result.set_exception(error)
-    if isinstance(error, RunInterrupt):
-        # Whoever awaits it sees it; an orphaned branch need not.
-        result.exception()
+        return asyncio.current_task(self.loop)
 
 
 def _resume(future: asyncio.Future[Memo | None], final: Memo | None) -> None:

@@ -47,7 +47,7 @@ class ThreadPass(Pass):
         self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
     ) -> None:
         super().__init__(claim, engine, policy, kind, limits)
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._cut: set[Branch] = set()
         # How many steps execute and checkpoints are written, and who waits until none is. Guarded by the lock.
         self._lock = threading.Lock()
@@ -76,11 +76,11 @@ class ThreadPass(Pass):
         finally:
             _context.scope.reset(token)
             if self._deadline is not None:
-                self._loop.call_soon_threadsafe(self._deadline.cancel)
+                self.loop.call_soon_threadsafe(self._deadline.cancel)
             with self._lock:
                 self.over = not self.interrupted
             if self._executing:
-                call_on(self._loop, self._idle_or_released)
+                call_on(self.loop, self._idle_or_released)
 
     # Called on the engine's event loop.
 
@@ -97,7 +97,7 @@ class ThreadPass(Pass):
         with self._lock:
             if not self._executing:
                 return
-            future: asyncio.Future[None] = self._loop.create_future()
+            future: asyncio.Future[None] = self.loop.create_future()
             self._idle.append(future)
         await future
 
@@ -127,7 +127,7 @@ class ThreadPass(Pass):
         self.let_go(DEADLINE)
         if self.claim.accepted:
             # Whoever waits for the answer gets it now, although the handler's thread may go on for a while.
-            self._spawn(self._end_at_deadline())
+            self._engine.spawn(self._end_at_deadline())
 
     async def _end_at_deadline(self) -> None:
         with suppress(FencedError):
@@ -157,7 +157,7 @@ class ThreadPass(Pass):
         plain = partial(_plain_result, step, fn)
         if timeout_seconds is None:
             return partial(plain, *args, **kwargs)
-        return partial(call_on, self._loop, step_call(step, partial(_contained, plain), args, kwargs, timeout_seconds))
+        return partial(call_on, self.loop, step_call(step, partial(_contained, plain), args, kwargs, timeout_seconds))
 
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
         """Drive one step in this thread; return its result, or raise its error or `RunInterrupt`."""
@@ -206,10 +206,10 @@ class ThreadPass(Pass):
     def _perform(self, key: str, branch: Branch, call: Callable[[], Any], effect: Effect) -> Any:
         match effect:
             case Call():
-                self._loop.call_soon_threadsafe(self._begin_attempt, key, effect.attempt)
+                self.loop.call_soon_threadsafe(self._begin_attempt, key, effect.attempt)
                 return call()
             case Save():
-                return self._checkpoint(partial(self._save, effect.memo))
+                return self._checkpoint(partial(self.save, effect.memo))
             case Wait():
                 return self._wait(effect.memo, branch)
             case SaveWith():
@@ -222,7 +222,7 @@ class ThreadPass(Pass):
 
     def _checkpoint(self, save: Callable[[], Awaitable[T]]) -> T:
         durable: Future[T] = Future()
-        self._loop.call_soon_threadsafe(self._write, save, durable)
+        self.loop.call_soon_threadsafe(self._write, save, durable)
         return durable.result()
 
     def _write(self, save: Callable[[], Awaitable[T]], durable: Future[T]) -> None:
@@ -239,7 +239,7 @@ class ThreadPass(Pass):
         wake_at = memo.wake_at or 0.0
         if not (self.interrupted or self.over) and wake_at <= self.clock.now():
             return
-        self._wake_times.append(wake_at)
+        self._wake_times += (wake_at,)
         raise self.cut(branch)
 
     def _begun(self) -> None:
@@ -251,7 +251,7 @@ class ThreadPass(Pass):
             self._executing -= 1
             is_awaited = not self._executing and self._idle
         if is_awaited:
-            self._loop.call_soon_threadsafe(self._tell_idle)
+            self.loop.call_soon_threadsafe(self._tell_idle)
 
     def _tell_idle(self) -> None:
         with self._lock:

@@ -25,6 +25,7 @@ from inngest_durable._core.step_flow import run_step, sleep_until
 from inngest_durable._drive import adrive, drive
 from inngest_durable.testing import Crash, CrashPoint
 
+from packages.inngest_durable.tests.core.performers import Awaiting
 from packages.inngest_durable.tests.core.process import Death, Disk, Process, live
 from packages.inngest_durable.tests.core.virtual_time import VirtualTime, run
 
@@ -196,7 +197,9 @@ class Replay:
                 try:
                     flow = self._flow(node, branch)
                     effect = next(flow)
-                    return await adrive(flow, effect, self.crash.awrap(partial(self._aperform, node)))
+                    performer = Awaiting(self.crash.awrap(partial(self._aperform, node)))
+                    await adrive(flow, effect, performer)
+                    return performer.outcome.result()
                 except StopIteration as memoized:
                     return memoized.value
                 except StepError as error:

@@ -12,6 +12,8 @@ from inngest_durable._core.effects import Call, Effect, Save, StepFlow, Wait
 from inngest_durable._core.model import Memo, StepOp, StepState
 from inngest_durable._drive import adrive, drive
 
+from packages.inngest_durable.tests.core.performers import Awaiting
+
 MEMO = Memo("pay", "pay", StepOp.RUN, StepState.COMPLETED)
 Driver = Callable[[StepFlow, Callable[[Effect], Any]], Any]
 
@@ -28,7 +30,9 @@ def drive_on_loop(flow: StepFlow, perform: Callable[[Effect], Any]) -> Any:
         await asyncio.sleep(0)
         return perform(effect)
 
-    return asyncio.run(adrive(flow, next(flow), aperform))
+    performer = Awaiting(aperform)
+    asyncio.run(adrive(flow, next(flow), performer))
+    return performer.outcome.result()
 
 
 @pytest.fixture(params=[drive_in_thread, drive_on_loop], ids=["drive", "adrive"])
