@@ -103,6 +103,27 @@ def test_package_imports_no_framework() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_package_does_not_import_opentelemetry() -> None:
+    """It is an extra, and costs those nothing who do not ask for it."""
+    modules = "inngest_durable.testing, inngest_durable.quart, inngest_durable.flask, inngest_durable.cli"
+    code = f"import sys, {modules}; print('opentelemetry' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
+
+
+def test_traces_without_opentelemetry_say_what_to_install() -> None:
+    code = "import sys; sys.modules['opentelemetry'] = None; import inngest_durable, inngest_durable.otel"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.endswith("needs OpenTelemetry: pip install 'inngest-durable[otel]'\n")
+
+
+def test_traces_have_one_public_name() -> None:
+    assert importlib.import_module("inngest_durable.otel").__all__ == ["instrument"]
+
+
 def test_adapter_has_its_own_import_path() -> None:
     """One path for each optional dependency."""
     assert hasattr(importlib.import_module("inngest_durable.quart"), "endpoint_adapter")

@@ -15,11 +15,11 @@ import inngest_durable
 import pytest
 
 LAYERS = """
-quart | flask | testing | cli
+quart | flask | testing | cli | otel
 _werkzeug | _cli_text
 client, endpoint | client, _life | client, _blocking | client, _scopes | _asgi | _wsgi, _environ
 inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | health
-step | sync | engines.embedded | engines.inngest
+step | sync | engines.embedded | engines.inngest | _traced_pass, _spans
 _event_steps, _steps | _fetch | _progress
 _task_pass, _task_step | _thread_pass
 _pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engines.ulids

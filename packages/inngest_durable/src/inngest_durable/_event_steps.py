@@ -101,9 +101,7 @@ def invoke(
 
     def flow(current: Pass, step: StepIdentity) -> StepFlow:
         def child() -> Run:
-            claim = current.claim
-            found = current.endpoints.request_for(endpoint, params or {}, body, claim.run.request)
-            return claim.new_child(step.key, *found)
+            return current.new_child(step, endpoint, params or {}, body)
 
         return invoke_flow.invoke(current.journal, step, child, current.clock.now() + timeout_seconds)
 

@@ -19,7 +19,7 @@ from . import _context
 from ._core.effects import StepFlow
 from ._core.journal import Branch, Journal, StepIdentity
 from ._core.limits import Limits
-from ._core.model import Memo, RecordedRequest
+from ._core.model import Memo, RecordedRequest, Run
 from ._core.retry import RetryPolicy
 from ._core.run_flow import Interrupted
 from .engines.base import Claim, Clock
@@ -142,6 +142,13 @@ class Pass(ABC):
             step = self.journal.identify(step_id, branch, make_fingerprint)
         _context.scope.set(_context.Scope(self, branch, task, branch.prefix))
         return step, branch
+
+    def new_child(
+        self, step: StepIdentity, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any
+    ) -> Run:
+        """Return the run that *step* invokes. Raises `StepUsageError` where there is no such endpoint."""
+        found = self.endpoints.request_for(endpoint, params, body, self.claim.run.request)
+        return self.claim.new_child(step.key, *found)
 
     def progress(self, key: str, text: str, data: str) -> None:
         """Tell how far the executing attempt of a step is; *data* is a JSON object or empty. From any thread."""

@@ -23,7 +23,7 @@ from .engines.embedded.engine import EmbeddedEngine
 from .engines.inngest.engine import InngestEngine
 from .engines.inngest.settings import chooses_inngest
 from .errors import ConfigurationError, StepUsageError
-from .exchange import Edge, EndpointAdapter, middleware_outside
+from .exchange import Edge, EndpointAdapter, Lifecycle, middleware_outside
 from .health import unready
 from .inbox import Inbox
 
@@ -72,6 +72,8 @@ class Inngest:
         self.cors = Cors(tuple(cors_origins))
         key = os.environ.get("INNGEST_EVENT_KEY", "") if event_key is None else event_key
         self.inbox = Inbox(self.engine, self.limits, key)
+        # Makes the endpoints: `otel.instrument` has them traced.
+        self.endpoint_type: Callable[[EndpointOptions, Lifecycle, EndpointAdapter], Endpoint] = Endpoint
         self._adapter = endpoint_adapter
         self._endpoints: dict[str, Endpoint] = {}
         self._app: Any = None
@@ -136,7 +138,7 @@ class Inngest:
                 f"there is already an endpoint {options.id!r}: runs find their endpoint by its ID, "
                 'so give one of them another with @inngest.endpoint(id="…")'
             )
-        endpoint = Endpoint(options, self, adapter)
+        endpoint = self.endpoint_type(options, self, adapter)
         view = adapter.wrap(endpoint, handler)
         self._endpoints[options.id] = endpoint
         return view
