@@ -16,7 +16,6 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 
 from ._core.model import Headers, RecordedRequest, Run
-from .errors import RunInterrupt
 
 # Attributes. `run_id` and `step` are called as in log records.
 RUN_ID = "inngest_durable.run_id"
@@ -95,10 +94,8 @@ def attempt(span: Span) -> Iterator[None]:
     except Exception as error:
         failed(span, error)
         raise
-    except BaseException as error:
+    except BaseException:
         span.set_attribute(OUTCOME, INTERRUPTED)
-        if isinstance(error, RunInterrupt):
-            span.set_attribute(REASON, str(error))
         raise
     finally:
         span.end()

@@ -161,7 +161,7 @@ def _end(span: Span, outcome: str) -> None:
 
 
 async def _apart(reenter: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
-    """Run a later pass in the trace of its own run: what starts it was started in that of another request."""
+    """Run a later pass in the trace of its own run, and not of what made the client, or of a server's dispatch."""
     with _spans.inside(Context()):
         await reenter(claim)
 

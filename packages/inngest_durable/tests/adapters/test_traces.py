@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import ConfigurationError, NonRetriableError, RetryPolicy, StepError, StepOptions, otel
+from inngest_durable import (
+    ConfigurationError,
+    NonRetriableError,
+    RetryPolicy,
+    RunInterrupt,
+    StepError,
+    StepOptions,
+    _spans,
+    otel,
+)
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanKind
@@ -363,15 +371,16 @@ async def test_trace_that_is_not_sampled_is_not_later_either(tmp_path: Path, web
     assert later.names() == []
 
 
-async def test_reentry_is_not_in_the_trace_of_what_started_the_engine(office: Office, traces: Traces) -> None:
-    """Nor in that of another request, by which the engine may have been started."""
-    add_order(office, Cards(declined=1))
+async def test_reentry_is_not_in_the_trace_of_what_made_the_client(tmp_path: Path, web: Web, traces: Traces) -> None:
+    """As where an application makes it in its first request: the engine keeps that context."""
     with traces.tracer.start_as_current_span("start-up"):
-        async with opened(office):
-            asking = office.parked("/order", headers=SENT)
-            location = await asyncio.create_task(asking, context=contextvars.Context())
-            await office.advance("1m")
-            await office.end(location)
+        office = make_office(tmp_path, "memory")
+        traces.instrument(office.inngest)
+    add_order(office, Cards(declined=1))
+    async with opened(office):
+        location = await office.parked("/order", headers=SENT)
+        await office.advance("1m")
+        await office.end(location)
 
     assert [identity(span)[0] for span in traces.of("run order")] == [TRACE, TRACE]
 
@@ -384,3 +393,14 @@ async def test_client_is_instrumented_once_and_before_its_endpoints(office: Offi
 
     with pytest.raises(ConfigurationError, match="right after"):
         otel.instrument(late.inngest)
+
+
+def test_attempt_that_is_cut_off_is_no_error(traces: Traces) -> None:
+    """As when the process stops: nothing of it is recorded, and the next pass makes another one."""
+    for error in (RunInterrupt("the process stops"), asyncio.CancelledError()):
+        with pytest.raises(type(error)), _spans.attempt(traces.tracer.start_span("step charge")):
+            raise error
+    interrupted, cancelled = traces.all()
+
+    assert not any(map(is_error, traces.all()))
+    assert facts(interrupted) == facts(cancelled) == {"outcome": "interrupted"}

@@ -15,6 +15,7 @@ The application that is killed, of the framework that `colourless` stands for.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,21 +37,24 @@ from packages.inngest_durable.tests.crash.effects import Effects
 
 def create_quart_app() -> Quart:
     """Return the application on Quart."""
-    return _build()[0]
+    return build()[0]
 
 
 def create_flask_app() -> Quart:
     """Return the application on Flask, whose runs go on at once."""
     colourless.choose("flask")
-    app, inngest = _build()
+    app, inngest = build()
     inngest.start()
     return app
 
 
-def _build() -> tuple[Quart, Inngest]:
+def build(prepare: Callable[[Inngest], None] | None = None) -> tuple[Quart, Inngest]:
+    """Return the application, and its client, which *prepare* is called with before it has endpoints."""
     folder = Path(os.environ["FOLDER"])
     app, effects = colourless.web().app(__name__), Effects(folder)
     inngest = Inngest("crash", adapter_of(endpoint_adapter), EmbeddedEngine(database_of(folder)))
+    if prepare is not None:
+        prepare(inngest)
     _add_trips(app, inngest, effects)
     _add_journeys(app, inngest, effects)
     inngest.init_app(app)
