@@ -115,8 +115,38 @@ def test_log_json_takes_all_logs(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
     assert json.loads(capfd.readouterr().err)["message"] == "hello"
 
 
-def test_documentation_shows_the_example_as_it_is() -> None:
-    source = (EXAMPLES / "json_logs.py").read_text().partition("annotations\n\n")[2].rstrip()
+def test_traces_are_printed(tmp_path: Path) -> None:
+    """In a process of its own, since a process has one global provider of tracers."""
+    code = """
+import asyncio
+from docs.examples.traced_shop import app, provider
+async def order():
+    async with app.test_app() as running:
+        print((await running.test_client().post("/orders", headers={"traceparent": SENT})).status_code)
+asyncio.run(order())
+provider.shutdown()
+"""
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("SENT", repr(f"00-{trace_id}-b7ad6b7169203331-01"))],
+        cwd=ROOT,
+        env={**os.environ, "INNGEST_DURABLE_DB": str(tmp_path / "durable.db")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, _, printed = done.stdout.partition("\n")
+    spans = json.loads("[" + printed.replace("\n}\n{", "\n},\n{") + "]")
+
+    assert status == "200"
+    assert [span["name"] for span in spans] == ["step charge", "run docs.examples.traced_shop.place_order"]
+    assert {span["context"]["trace_id"] for span in spans} == {f"0x{trace_id}"}
+    assert spans[0]["parent_id"] == spans[1]["context"]["span_id"]
+
+
+@pytest.mark.parametrize("example", ["json_logs.py", "traced_shop.py"])
+def test_documentation_shows_the_example_as_it_is(example: str) -> None:
+    source = (EXAMPLES / example).read_text().partition("annotations\n\n")[2].rstrip()
 
     assert f"```python\n{source}\n```" in TEXT
 
