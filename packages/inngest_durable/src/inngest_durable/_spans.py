@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 
 from ._core.model import Headers, RecordedRequest, Run
+from ._core.step_flow import failure_of
 
 # Attributes. `run_id` and `step` are called as in log records.
 RUN_ID = "inngest_durable.run_id"
@@ -102,9 +103,12 @@ def attempt(span: Span) -> Iterator[None]:
 
 
 def failed(span: Span, error: BaseException) -> None:
-    """Note on *span* that it was ended by *error*."""
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    """Note on *span* that it was ended by *error*: as it is recorded, since an exception may have no text."""
+    failure, kind = failure_of(error), type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    facts = {"exception.type": name, "exception.message": failure.message, "exception.stacktrace": failure.traceback}
+    span.add_event("exception", facts)
+    span.set_status(Status(StatusCode.ERROR, f"{failure.name}: {failure.message}"))
 
 
 def _fields() -> set[str]:

@@ -17,6 +17,7 @@ from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.servers import ThreadServer
 from packages.inngest_durable.tests.adapters.site import Site
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
+from packages.inngest_durable.tests.adapters.traces import Traces
 
 StartSite = Callable[..., Site]
 Serve = Callable[..., Site]
@@ -108,6 +109,12 @@ def web(request: pytest.FixtureRequest) -> Iterator[colourless.Web]:
     """Run the test over each framework in turn: `shop` and `colourless` are of that one."""
     yield colourless.choose(request.param)
     colourless.choose("quart")
+
+
+@pytest.fixture
+def traces() -> Traces:
+    """Keep the spans of an application."""
+    return Traces()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from packages.inngest_durable.tests.adapters.traces import (
     identity,
     is_error,
     parent,
+    traced_office,
 )
 
 pytestmark = over_both
@@ -40,17 +41,9 @@ LATER = StepOptions("charge", retries=RetryPolicy(max_retries=2, initial="1m", j
 
 
 @pytest.fixture
-def traces() -> Traces:
-    """Keep the spans."""
-    return Traces()
-
-
-@pytest.fixture
 def office(tmp_path: Path, web: Web, traces: Traces) -> Office:
     """Make a traced application, not yet connected."""
-    office = make_office(tmp_path, "memory")
-    traces.instrument(office.inngest)
-    return office
+    return traced_office(tmp_path, traces)
 
 
 class Cards:
@@ -167,6 +160,32 @@ async def test_other_headers_of_the_client_are_recorded_as_they_came(office: Off
     assert named[0].items() >= {**SENT, "x-user": "ann"}.items()
     assert named[1]["x-user"] == "ann"
     assert named[1]["traceparent"].split("-")[1] == identity(traces.of("run order")[-1])[0]
+
+
+async def test_exception_without_a_text_is_told(office: Office, traces: Traces) -> None:
+    """And stays what the step fails of."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    async def mute() -> None:
+        raise MuteError
+
+    async def order() -> Any:
+        try:
+            await step.run(StepOptions("mute", retries=0), mute)
+        except StepError as error:
+            return {"error": error.name}
+
+    office.add("/order", order)
+    async with opened(office):
+        assert (await office.get("/order")).json == {"error": "MuteError"}
+    (told,) = traces.only("step mute").events
+
+    assert told.attributes is not None
+    assert str(told.attributes["exception.type"]).endswith(".MuteError")
+    assert told.attributes["exception.message"] == "<no text: ValueError>"
 
 
 async def test_sleep_is_no_error(office: Office, traces: Traces) -> None:
@@ -374,8 +393,7 @@ async def test_trace_that_is_not_sampled_is_not_later_either(tmp_path: Path, web
 async def test_reentry_is_not_in_the_trace_of_what_made_the_client(tmp_path: Path, web: Web, traces: Traces) -> None:
     """As where an application makes it in its first request: the engine keeps that context."""
     with traces.tracer.start_as_current_span("start-up"):
-        office = make_office(tmp_path, "memory")
-        traces.instrument(office.inngest)
+        office = traced_office(tmp_path, traces)
     add_order(office, Cards(declined=1))
     async with opened(office):
         location = await office.parked("/order", headers=SENT)

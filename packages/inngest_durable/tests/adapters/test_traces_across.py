@@ -11,7 +11,7 @@ from inngest_durable import RetryPolicy, StepOptions
 from opentelemetry.trace import SpanKind
 
 from packages.inngest_durable.tests.adapters.colourless import Web, over_both, step
-from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from packages.inngest_durable.tests.adapters.office import Office, opened
 from packages.inngest_durable.tests.adapters.test_fetch import Api, api
 from packages.inngest_durable.tests.adapters.traces import (
     CLIENT_SPAN,
@@ -24,6 +24,7 @@ from packages.inngest_durable.tests.adapters.traces import (
     is_error,
     links,
     parent,
+    traced_office,
 )
 
 __all__ = ["api"]
@@ -34,25 +35,15 @@ OTHER = {"traceparent": "00-11111111111111111111111111111111-2222222222222222-01
 
 
 @pytest.fixture
-def traces() -> Traces:
-    """Keep the spans."""
-    return Traces()
-
-
-@pytest.fixture
 def office(tmp_path: Path, web: Web, traces: Traces) -> Office:
     """Make a traced application, not yet connected."""
-    office = make_office(tmp_path, "memory")
-    traces.instrument(office.inngest)
-    return office
+    return traced_office(tmp_path, traces)
 
 
 @pytest.fixture
 def brisk(tmp_path: Path, web: Web, traces: Traces) -> Office:
     """Make one in real time."""
-    office = make_office(tmp_path, "memory", real_time=True)
-    traces.instrument(office.inngest)
-    return office
+    return traced_office(tmp_path, traces, real_time=True)
 
 
 async def fetched(office: Office, api: Api, **options: Any) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from inngest_durable import otel
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext, SpanKind
 
 from packages.inngest_durable.tests.adapters.colourless import g, request
+from packages.inngest_durable.tests.adapters.office import Office, make_office
 
 PREFIX = "inngest_durable."
 # A client with a trace of its own; the last number says that it is sampled.
@@ -56,6 +58,13 @@ class Traces:
         """Return the only one of a name."""
         (span,) = self.of(name)
         return span
+
+
+def traced_office(folder: Path, traces: Traces, **options: Any) -> Office:
+    """Return an application whose runs are traced, not yet connected."""
+    office = make_office(folder, "memory", **options)
+    traces.instrument(office.inngest)
+    return office
 
 
 def identity(span: ReadableSpan) -> tuple[str, str]:
