@@ -84,6 +84,6 @@ def bench(session: nox.Session) -> None:
     """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
     session.install("-q", *group("bench"), SDK)
     session.create_tmp()
-    # "life" measures restarts, sleeping runs and two workers instead.
-    module = "bench.life" if session.posargs == ["life"] else "bench"
-    session.run("python", "-m", module, *([] if module == "bench.life" else session.posargs))
+    # "life" measures restarts, sleeping runs and two workers instead; "curve" files with up to a million runs.
+    of, *options = session.posargs if session.posargs[:1] in (["life"], ["curve"]) else ["__main__", *session.posargs]
+    session.run("python", "-m", f"bench.{of}", *options)

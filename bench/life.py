@@ -71,12 +71,12 @@ def restart_seconds() -> float:
         return ended - started
 
 
-async def put_to_sleep(database: Path, wake_at: float) -> None:
+async def put_to_sleep(database: Path, number: int, wake_at: float) -> None:
     """Write runs that sleep until *wake_at*, as their passes would have left them."""
     store = SqliteStore(database, synchronous="NORMAL")
     store.open()
     writes = []
-    for _ in range(SLEEPERS):
+    for _ in range(number):
         run = Run(new_ulid(), "life", "woken", REQUEST, time.time())
         writes.append(store.write(Insert(run), ParkRun(run.id, run.epoch, Park(wake_at, 1))))
     await asyncio.gather(*writes)
@@ -106,7 +106,7 @@ def sleepers() -> str:
 
         database = folder / "durable.db"
         wake_at = time.time() + ASLEEP_SECONDS
-        asyncio.run(put_to_sleep(database, wake_at))
+        asyncio.run(put_to_sleep(database, SLEEPERS, wake_at))
         process, port = serve(folder, database)
         try:
             process.wait_ready(lambda: accepts(port))
