@@ -160,6 +160,28 @@ async def test_loop_goes_on_while_another_process_holds_the_database(
     assert stored_keys(path) == ["pay", "pay"]
 
 
+async def test_commit_of_another_process_is_waited_for_on_the_loop(
+    sqlite_store: SqliteStore,
+    path: Path,
+    samples: Samples,
+    hold: Callable[[Path], Any],
+    commits: list[tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A commit is over in a moment, and what comes in meanwhile goes along."""
+    monkeypatch.setattr(writer, "_BUSY_TURNS", 1_000_000)
+    run = samples.run()
+    await sqlite_store.write(Insert(run))
+    holder = await hold(path)
+    first = sqlite_store.write(samples.save(run, "a"))
+    await asyncio.sleep(0.02)
+    second = sqlite_store.write(samples.save(run, "b"))
+    await holder.let_go()
+    await asyncio.gather(first, second)
+
+    assert commits == [(1, "MainThread"), (2, "MainThread")]
+
+
 async def test_store_opens_while_another_process_holds_the_database(
     sqlite_store: SqliteStore, path: Path, hold: Callable[[Path], Any]
 ) -> None:
@@ -181,6 +203,8 @@ async def test_database_that_stays_busy_does_not_hold_up_the_close_for_ever(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(store_module, "_CLOSE_SECONDS", 0.2)
+    # The first write is with the thread at once, the second is queued behind it.
+    monkeypatch.setattr(writer, "_BUSY_TURNS", 0)
     store = SqliteStore(path)
     store.open()
     run = samples.run()

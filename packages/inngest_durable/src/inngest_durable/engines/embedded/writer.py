@@ -2,8 +2,8 @@
 The group-commit writer: collects what is written within a few loop turns and commits it in one transaction.
 
 Rows are written on the loop; the commit, which waits for the disk, is made there too, or in one daemon thread when the
-disk is slow. The thread also takes a whole batch while the database is busy or failing. At most one batch is under way
-at a time, so the order of writes is the order of commits. Owned by `store`, one per opening.
+disk is slow. The thread also takes a whole batch while the database stays busy, or fails. At most one batch is under
+way at a time, so the order of writes is the order of commits. Owned by `store`, one per opening.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ _MOST_GROUPS = 500
 # How long a lazy write waits for another to go with.
 _LAZY_SECONDS = 0.01
 _WARN_SECONDS = 5.0
+# A commit of another process is over in a moment. Until then the loop looks again this often, this many times; the
+# thread, which takes over then, would wait for the interpreter lock at each row.
+_BUSY_SECONDS, _BUSY_TURNS = 0.001, 20
 # SQLite's own busy handler sleeps in fixed steps, which starves one of two busy processes.
 _BUSY_PAUSE = (0.0002, 0.004)
 _FAILING_PAUSE, _LONGEST_FAILING_PAUSE = 0.05, 2.0
@@ -66,7 +69,7 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         # Whether a flush is scheduled or a batch is with the thread: what is queued now will be seen to.
         self._scheduled = self._with_thread = False
-        self._queued_before = self._turns_left = 0
+        self._queued_before = self._turns_left = self._busy_turns = 0
         self._lazy: asyncio.TimerHandle | None = None
         self._closed = False
         self._data_version = 0
@@ -163,7 +166,13 @@ class Writer:
                 return
             done = sync(self._connection, rows)
         except Exception as error:
-            # Whatever it is, the batch is kept: the thread tries until it is written.
+            # Whatever it is, the batch is kept.
+            if is_busy(error) and self._busy_turns < _BUSY_TURNS:
+                self._busy_turns += 1
+                self._queue = batch + self._queue
+                loop.call_later(_BUSY_SECONDS, self._flush, loop)
+                return
+            # The thread tries until it is written.
             logger.debug("a commit on the loop failed: %s", error)
             self._hand_over(batch)
             return
@@ -172,6 +181,7 @@ class Writer:
 
     def _settle(self, batch: list[Group], done: Commit) -> None:
         self._with_thread = self._scheduled = False
+        self._busy_turns = 0
         resolve(batch, done.failures)
         if self.on_commit is not None:
             for _, writes in batch:
