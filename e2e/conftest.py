@@ -95,13 +95,15 @@ def page(
     """
     context = browser.new_context(base_url=trip_booker.url, **settings)
     note_console_errors(context, console_errors)
-    context.tracing.start(screenshots=True, snapshots=True)
+    # Not screenshots: filming every test costs more than all the rest of it.
+    context.tracing.start(snapshots=True)
     page = context.new_page()
     yield page
     if request.node.stash.get(failed, False):
         FAILURES.mkdir(exist_ok=True)
         name = re.sub(r"[^\w.-]+", "-", request.node.name)
-        page.screenshot(path=FAILURES / f"{name}.png", full_page=True)
+        for number, tab in enumerate(context.pages, 1):
+            tab.screenshot(path=FAILURES / f"{name}-{number}.png", full_page=True)
         context.tracing.stop(path=FAILURES / f"{name}.zip")
     context.close()
     assert [error for error in console_errors if not is_expected(error)] == []

@@ -1,11 +1,12 @@
 """
-Real server processes: each in a process group of its own, awaited by condition, ended as that group and nothing else.
+Real server processes: each in a process group of its own, awaited by condition, ended with its children and no others.
 
 Output goes to a file, so that a failed test can show it and no pipe ever fills up.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -14,9 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
+
+import psutil
 
 T = TypeVar("T")
 
@@ -43,6 +46,21 @@ def free_port() -> int:
         # There a server could not listen beside it.
         holder.close()
     return port
+
+
+def answer_status(port: int, path: str = "/", *, timeout_seconds: float = 5) -> int | None:
+    """
+    Return the status of the answer that a server of this machine gives to a GET; None if there is no answer.
+
+    It is asked again and again while servers start, so it is one socket and nothing else: `httpx.get` reads the
+    certificates of the whole world each time.
+    """
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_seconds)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
 
 
 def wait_until(condition: Callable[[], T], what: str, *, timeout_seconds: float = 20) -> T:
@@ -135,10 +153,15 @@ class Process:
             raise RuntimeError(f"{self.command} ended before it was ready:\n{self.output}")
 
     def kill(self) -> None:
-        """End the whole group by SIGKILL, as a power cut would, and return when its first process is gone."""
+        """End it and all below it by SIGKILL, as a power cut would, and return when its first process is gone."""
         if self._popen.returncode is not None:
             return
+        # What a supervisor starts has a group of its own, and would end in good order when it misses the supervisor.
+        below = psutil.Process(self.pid).children(recursive=True)
         self._signal_group(signal.SIGKILL)
+        for process in below:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._popen.wait()
 
     def stop(self, *, timeout_seconds: float = 15) -> None:

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from e2e.processes import Process, free_port
+from e2e.processes import Process, answer_status, free_port
 
 PROCESSED = {"result": {"id": "42", "status": "processed"}}
 FAILED = {"error": "Operation failed after retries"}
@@ -27,14 +26,8 @@ def example(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "bun_equivalent"]
     process = Process(command, env={"PORT": str(port)}, cwd=tmp_path, log=tmp_path / "example.log")
 
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/wait").status_code == 400
-        except httpx.TransportError:
-            return False
-
     try:
-        process.wait_ready(answers)
+        process.wait_ready(lambda: answer_status(port, "/wait") == 400)
         yield url
     finally:
         process.stop()

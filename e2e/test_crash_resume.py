@@ -106,6 +106,7 @@ def test_booking_completes_with_the_browser_closed(
         later.expect_state("completed")
 
         expect(later.title).to_have_text("Booking confirmed")
+        expect(later.message).to_contain_text("1 crash survived")
         later.expect_rows("completed", "search-availability", "reserve-flight", "process-payment", "confirm-booking")
     assert trip_booker.outcomes(booking_id, "payments", "charge").count("charged") == 1
     assert undropped(console_errors) == []

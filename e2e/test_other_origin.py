@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Page
 
-from e2e.processes import Process, free_port
+from e2e.processes import Process, answer_status, free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,14 +31,8 @@ def flask_url(tmp_path: Path) -> Iterator[str]:
     process = Process([sys.executable, "-m", "e2e.flask_app"], env=environment, cwd=folder, log=folder / "log")
     url = f"http://127.0.0.1:{port}"
 
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/wait", timeout=5).status_code == 400
-        except httpx.TransportError:
-            return False
-
     try:
-        process.wait_ready(answers)
+        process.wait_ready(lambda: answer_status(port, "/wait") == 400)
         yield url
     finally:
         process.stop()
