@@ -125,7 +125,7 @@ class BookingPage:
                 "lines => lines.map(line => [line.dataset.state, line.dataset.note])"
             ),
             "timeline": items.evaluate_all(
-                "items => items.map(item => [item.dataset.is, item.title, item.style.left])"
+                "items => items.map(item => [item.dataset.is, item.title, item.style.translate])"
             ),
             "log": self.log.inner_text(),
             "calls": self._page.locator("#calls").inner_text(),

@@ -8,7 +8,7 @@ When a test fails, what the app printed is part of the report, and a screenshot 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from e2e.booking_page import is_expected, note_console_errors
 from e2e.browser import LAUNCH_FLAGS, find_chromium
-from e2e.trip_booker import TripBooker
+from e2e.trip_booker import SUPERVISED, TripBooker
 
 FAILURES = Path(__file__).parent / "failures"
 
@@ -43,9 +43,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-def trip_booker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TripBooker]:
+def program() -> Sequence[str]:
+    """Return which module is the app, for a test that parametrizes another one."""
+    return SUPERVISED
+
+
+@pytest.fixture
+def trip_booker(tmp_path: Path, program: Sequence[str], request: pytest.FixtureRequest) -> Iterator[TripBooker]:
     """Start the app under its supervisor: own port, database and outside world, no latency but what a test asks for."""
-    app = TripBooker(tmp_path, speed=getattr(request, "param", 0))
+    app = TripBooker(tmp_path, program=program, speed=getattr(request, "param", 0))
     request.node.stash[app_of_test] = app
     try:
         app.wait_ready()

@@ -7,9 +7,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, Route
+
+# A run with a retry and a kill, as its stream told it.
+RECORDED: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "recordings" / "killed_during_payment.json").read_text()
+)
 
 
 @contextmanager

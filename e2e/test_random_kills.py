@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 from e2e.processes import POLL_SECONDS, answer_status, wait_until
-from e2e.trip_booker import TripBooker
+from e2e.trip_booker import ALONE, TripBooker
 
 SEED = 20261122
 SERVERS = 2
@@ -56,7 +56,7 @@ def kill_again_and_again(folder: Path) -> Counter[str]:
     folder.mkdir()
     moments = random.Random(f"{SEED} {folder.name}")
     last_calls = Counter[str]()
-    app = TripBooker(folder, supervised=False, speed=SPEED)
+    app = TripBooker(folder, program=ALONE, speed=SPEED)
     try:
         app.wait_ready()
         for number in range(KILLS_EACH):

@@ -1,13 +1,26 @@
-"""The trip booker as its users run it: `python -m trip_booker`, the app under its supervisor, or the app alone."""
+"""
+The trip booker as its users run it: `python -m trip_booker`, the app under its supervisor, or the app alone.
+
+Or with a third party of a test's own.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from trip_booker.world import World
 
 from e2e.processes import Process, answer_status, free_port
+
+ROOT = Path(__file__).parents[1]
+
+SUPERVISED = ("trip_booker",)
+# Not restarted when it is killed: `start` does that.
+ALONE = ("trip_booker", "serve")
+# See there.
+CHATTY = ("e2e.chatty_app",)
 
 
 class TripBooker:
@@ -16,19 +29,20 @@ class TripBooker:
 
     Args:
         folder: Where the files are, and the log.
-        supervised: Whether it is restarted when it is killed; if not, `start` does that.
+        program: The module to run, and its arguments.
         speed: Factor on the latency of the third parties; 0 for none.
     """
 
-    def __init__(self, folder: Path, *, supervised: bool = True, speed: float = 0) -> None:
+    def __init__(self, folder: Path, *, program: Sequence[str] = SUPERVISED, speed: float = 0) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.engine = folder / "durable.db"
         self.world = World(folder / "world.db")
         self._folder = folder
-        self.command = [sys.executable, "-m", "trip_booker", *([] if supervised else ["serve"])]
+        self.command = [sys.executable, "-m", *program]
         self._environment = {
             "PORT": str(self.port),
+            "PYTHONPATH": str(ROOT),
             "INNGEST_DURABLE_DB": str(self.engine),
             "TRIP_BOOKER_WORLD": str(self.world.path),
             "TRIP_BOOKER_SPEED": str(speed),

@@ -87,7 +87,7 @@ function lost(run) {
     message:
       `${pid ? `Server process ${pid}` : "The server"} does not answer. ` +
       `${done ? `${counted(done, "finished step")} ${done === 1 ? "is" : "are"} on disk. ` : ""}` +
-      "When it is back the run goes on by itself, and this page connects again by itself.",
+      "When it is back the run goes on, and so does this page.",
   };
 }
 
