@@ -57,6 +57,7 @@ class BookingPage:
         self.log = page.get_by_role("list", name="Execution log")
         self.charges = page.locator("#charges")
         self.kill = page.get_by_role("button", name="Kill the server now")
+        self.why = page.locator("#why")
         self.cancel = page.get_by_role("button", name="Cancel this run")
 
     @property

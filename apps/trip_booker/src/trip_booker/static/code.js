@@ -2,7 +2,7 @@
 
 import { motion, setData } from "./dom.js";
 import { hasEnded, stepId } from "./run.js";
-import { clock, duration } from "./words.js";
+import { clock, due, duration } from "./words.js";
 
 // A line that stands for every step whose ID is computed.
 const ANY_STEP = "*";
@@ -70,11 +70,12 @@ function noteOf(step, now, heard) {
   const wait = step.waits.at(-1);
   switch (step.state) {
     case "running":
-      return `attempt ${step.attempt}${last ? `, ${duration(Math.max(0, heard - last.from))}` : ""}`;
+      if (now > heard) return `attempt ${step.attempt}, no answer`;
+      return `attempt ${step.attempt}${last ? `, ${duration(Math.max(0, now - last.from))}` : ""}`;
     case "lost":
       return "the process died in here";
     case "retrying":
-      return `attempt ${step.attempt} failed, again in ${duration(Math.max(0, wait.until - now))}`;
+      return `attempt ${step.attempt} failed, again ${due(wait, now)}`;
     case "waiting":
       return wait.until ? `waits, ${clock(wait.until - now)} left` : "waits";
     case "failed":

@@ -39,8 +39,11 @@ export function showPattern() {
 }
 
 /** Say what will happen. */
-function explain() {
-  setText(byId("why"), reason());
+export const explain = () => say(reason());
+
+/** Say something about what goes wrong, until something else is chosen. */
+export function say(text) {
+  setText(byId("why"), text);
 }
 
 function reason() {

@@ -42,7 +42,7 @@ function draw() {
   const { run, world } = booking;
   const time = now();
   showOutcome(booking, time);
-  showProgress(form.kind(), run, time);
+  showProgress(form.kind(), run, time, booking.lostAt ?? time);
   showCode(form.kind(), run, time, booking.lostAt ?? time);
   showTimeline(run, time, booking.lostAt ?? time);
   showLog(run);
@@ -120,6 +120,7 @@ function book() {
     document.body.dataset.newBooking = newReference();
     open(id);
     request = form.wanted(id);
+    form.explain();
     history.pushState(null, "", form.address(id));
     // On a small screen: the way to break it, and what comes of it.
     if (byId("outcome").getBoundingClientRect().bottom > innerHeight) byId("kill").scrollIntoView({ behavior: motion() });
@@ -151,6 +152,7 @@ byId("booking").addEventListener("change", ({ target }) => target.name === "kind
 byId("kill").addEventListener("click", () => {
   // The server dies before it answers.
   fetch("/api/server/kill", { method: "POST" }).catch(() => {});
+  if (!isUnderWay()) form.say("Killed, while nothing was under way. Book a trip, and kill it in the middle.");
 });
 byId("decision").addEventListener("click", async ({ target }) => {
   if (target.dataset.approved === undefined) return;

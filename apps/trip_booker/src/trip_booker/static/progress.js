@@ -2,20 +2,22 @@
 
 import { setData, setText } from "./dom.js";
 import { stepId } from "./run.js";
-import { clock, duration, waitsFor } from "./words.js";
+import { clock, due, duration, waitsFor } from "./words.js";
 
 /**
  * @param {string} kind
  * @param {import("./run.js").Run} run
  * @param {number} now
+ * @param {number} heard  until when the server was heard of: it may not run any more
  */
-export function showProgress(kind, run, now) {
+export function showProgress(kind, run, now, heard) {
   const steps = Object.fromEntries(Object.values(run.steps).map((step) => [stepId(step.key), step]));
   for (const row of document.querySelectorAll(`.progress[data-kind=${kind}] li`)) {
     row.dataset.sub ??= row.querySelector(".sub").textContent;
     const step = steps[row.dataset.step];
-    setData(row, { state: step?.state ?? "pending" });
-    setText(row.querySelector(".sub"), step ? wordsOf(step, run, now) : row.dataset.sub);
+    const unheard = step?.state === "running" && now > heard;
+    setData(row, { state: step?.state ?? "pending", unheard: unheard ? "" : null });
+    setText(row.querySelector(".sub"), step ? `${unheard ? "last heard: " : ""}${wordsOf(step, now)}` : row.dataset.sub);
     setText(row.querySelector(".badge"), step ? badgeOf(step) : "");
     const icon = step?.state === "completed" ? "check" : step?.state === "failed" ? "cross" : step?.state === "retrying" ? "retry" : null;
     const use = row.querySelector("use");
@@ -26,7 +28,7 @@ export function showProgress(kind, run, now) {
 }
 
 /** @param {import("./run.js").Step} step */
-function wordsOf(step, run, now) {
+function wordsOf(step, now) {
   switch (step.state) {
     case "running":
       return step.progress || (step.attempt > 1 ? `attempt ${step.attempt}` : "running");
@@ -44,8 +46,6 @@ function wordsOf(step, run, now) {
       return step.replays.length ? "on disk, not run again" : "done, on disk";
   }
 }
-
-const due = ({ until }, now) => (until - now > 0.05 ? `in ${duration(until - now)}` : "now");
 
 /** @param {import("./run.js").Step} step */
 function badgeOf(step) {

@@ -31,6 +31,9 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
+/** When a wait is over, as its end of a sentence: `in 0.8 s`, `now`. */
+export const due = ({ until }, now) => (until - now > 0.05 ? `in ${duration(until - now)}` : "now");
+
 /** What a step waits for, by the kind of step. */
 export const waitsFor = (op) => (op === "sleep" || op === "sleep_until" ? "sleeps" : "waits for an event");
 
