@@ -12,10 +12,8 @@ const HANDS_OFF_MS = 4000;
 let touched = -Infinity;
 let shown = null;
 
-for (const panel of document.querySelectorAll(".listing pre")) {
-  for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
-    panel.addEventListener(kind, () => (touched = performance.now()), { passive: true });
-  }
+for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+  document.querySelector(".card.code").addEventListener(kind, () => (touched = performance.now()), { passive: true });
 }
 
 /**

@@ -24,6 +24,8 @@ export const stepIds = () => [...document.querySelectorAll(`.progress[data-kind=
 /** Show what belongs to the chosen pattern, and have it in trouble as it comes. */
 export function showPattern() {
   const { critical, trouble } = chosen().dataset;
+  const listing = document.querySelector(`template[data-kind=${kind()}]`);
+  listing?.replaceWith(listing.content);
   showKind(".progress[data-kind], .listing[data-kind]", kind());
   for (const look of document.querySelectorAll(".looks p")) look.classList.toggle("chosen", look.dataset.kind === kind());
   const extra = WAITING.includes(kind()) ? kind() : "card";
