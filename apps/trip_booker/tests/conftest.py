@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from quart.typing import TestClientProtocol
-from trip_booker import chaos, create_app
+from trip_booker import chaos
+from trip_booker.app import create_app
 from trip_booker.world import World, open_world
 
 from e2e.trip_booker import TripBooker

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 from inngest_durable import NonRetriableError
-from trip_booker import accounts, airline, cars, chaos, hotels, notifications, payments, processing, third_party
+from trip_booker import accounts, airline, cars, chaos, hotels, notifications, payments, processing, settings
 from trip_booker.chaos import Switches
 from trip_booker.trips import Trip
 from trip_booker.world import World
@@ -250,4 +250,4 @@ def test_unusable_speed_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TRIP_BOOKER_SPEED", text)
 
     with pytest.raises(ValueError, match="TRIP_BOOKER_SPEED"):
-        third_party.speed()
+        settings.speed()

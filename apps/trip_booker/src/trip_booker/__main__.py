@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trip_booker import inngest_server, server, third_party
+from trip_booker import settings
 from trip_booker.supervisor import Supervisor
 
 SERVE = "serve"
@@ -54,24 +54,29 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        port = server.port()
-        third_party.speed()
+        port = settings.port()
+        settings.speed()
     except ValueError as error:
         parser.error(str(error))
     if arguments.command == SERVE:
         if arguments.inngest:
             parser.error(f"--inngest restarts the server too; for {SERVE} alone set INNGEST_DEV=1")
+        # Imported where it is needed: the supervisor is soon there, and has no app in its memory.
+        from trip_booker import server
+
         if arguments.until_end_of_input:
             server.stop_at_end_of_input()
         server.run()
         return 0
     if arguments.inngest:
+        from trip_booker import inngest_server
+
         inngest_server.choose()
         if (what_to_do := inngest_server.missing()) is not None:
             print(what_to_do, file=sys.stderr)
             return 1
         print(f"Runs are kept on the Inngest server at {inngest_server.url()}.\n")
-    print(WHAT_TO_TRY.format(url=f"http://{server.HOST}:{port}"), flush=True)
+    print(WHAT_TO_TRY.format(url=f"http://{settings.HOST}:{port}"), flush=True)
     command = [sys.executable, "-m", "trip_booker", SERVE, UNTIL_END_OF_INPUT]
     return Supervisor(command, report=lambda sentence: print(sentence, flush=True)).run()
 

@@ -13,24 +13,10 @@ import threading
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from trip_booker import create_app
-
-HOST = "127.0.0.1"
+from trip_booker.app import create_app
+from trip_booker.settings import HOST, port
 
 LOG_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
-
-
-def port() -> int:
-    """
-    Return the port to serve on: ``PORT``, or 3000.
-
-    Raises:
-        ValueError: ``PORT`` is not a port number.
-    """
-    text = os.environ.get("PORT") or "3000"
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise ValueError(f"PORT must be a number from 1 to 65535, not {text!r}")
-    return int(text)
 
 
 def run() -> None:

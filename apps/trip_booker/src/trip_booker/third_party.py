@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TypeVar, cast
 
 from inngest_durable import OutsideEndpointError, progress
 
-from trip_booker import chaos, conditions
+from trip_booker import chaos, conditions, settings
 from trip_booker.world import Call, open_world
 
 T = TypeVar("T", bound=Mapping[str, object])
@@ -86,29 +85,12 @@ async def _travel(seconds: float, says: Sequence[str] = ()) -> None:
     """Let *seconds* of latency pass, and tell in the meantime what is going on."""
     for text in says:
         tell(text)
-        await asyncio.sleep(seconds / len(says) * speed())
+        await asyncio.sleep(seconds / len(says) * settings.speed())
     if not says:
-        await asyncio.sleep(seconds * speed())
+        await asyncio.sleep(seconds * settings.speed())
 
 
 def tell(text: str) -> None:
     """Tell whoever watches the step how far it is; outside a step nobody does."""
     with suppress(OutsideEndpointError):
         progress(text)
-
-
-def speed() -> float:
-    """
-    Return ``TRIP_BOOKER_SPEED``, the factor on every latency: 1 as in reality (the default), 0 for none.
-
-    Raises:
-        ValueError: It is not a number from 0.
-    """
-    text = os.environ.get("TRIP_BOOKER_SPEED") or "1"
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = math.nan
-    if not 0 <= factor < math.inf:
-        raise ValueError(f"TRIP_BOOKER_SPEED must be a number from 0, e.g. 0.5, not {text!r}")
-    return factor
