@@ -175,7 +175,9 @@ class HypercornThread(AsgiThread):
         config.bind = [f"fd://{os.dup(self._listener.fileno())}"]
         config.root_path = self._root_path
         config.errorlog = None
-        await hypercorn.asyncio.serve(self._app, config, shutdown_trigger=self._stopping.wait)
+        # It cancels a lifespan that has not ended the moment after it is complete; from Python 3.13 on it raises that.
+        with suppress(asyncio.CancelledError):
+            await hypercorn.asyncio.serve(self._app, config, shutdown_trigger=self._stopping.wait)
 
     def _is_started(self) -> bool:
         # The lifespan comes first: hypercorn accepts no connection before the engine has started.

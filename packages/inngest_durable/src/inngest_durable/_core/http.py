@@ -31,7 +31,8 @@ _NOT_RECORDED = frozenset(
 )
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NO_STORE = ((b"cache-control", b"no-store"), _NO_REFERRER)
-_CORS_NAMES = (b"access-control-", b"vary")
+# What an answer varies with by CORS, beside which it may vary with a cookie.
+_CORS_VARIES = frozenset((b"origin", b"access-control-request-method", b"access-control-request-headers"))
 _EXPOSED = b"X-Inngest-Run-Id, Location, Retry-After, Idempotent-Replayed"
 # What a page sends to an endpoint, its browser sends to the wait URL too.
 _ALLOWED = b"Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
@@ -137,9 +138,18 @@ def cors_of(framework_headers: Headers) -> Headers:
     """
     Return those of the framework's headers that go with an answer of this package, sent in place of the framework's.
 
-    Cookies and the like belong to the final response; a browser needs the CORS headers at every hop.
+    Cookies and the like belong to the final response, and so does what it varies with besides the origin; a browser
+    needs the CORS headers at every hop.
     """
-    return tuple((name.lower(), value) for name, value in framework_headers if name.lower().startswith(_CORS_NAMES))
+    found: list[tuple[bytes, bytes]] = []
+    for name, value in framework_headers:
+        lower = name.lower()
+        if lower.startswith(b"access-control-"):
+            found.append((lower, value))
+        elif lower == b"vary":
+            varies = [part for part in map(bytes.strip, value.split(b",")) if part.lower() in _CORS_VARIES]
+            found += [(lower, b", ".join(varies))] if varies else []
+    return tuple(found)
 
 
 def replayed(response: RecordedResponse, run_id: str) -> RecordedResponse:
