@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from inngest_durable._core.model import (
+    RUN_TRANSITIONS,
     Failure,
     Finish,
     Idempotency,
@@ -14,6 +17,7 @@ from inngest_durable._core.model import (
 from inngest_durable.engines.base import DueRun, FencedError, Store
 from inngest_durable.engines.records import (
     AddWorker,
+    CancelRun,
     ClaimRun,
     DropWorker,
     FinishRun,
@@ -27,6 +31,17 @@ from inngest_durable.engines.records import (
 from msgspec.structs import replace
 
 from packages.inngest_durable.tests.store.samples import APP, OTHER_WORKER, Samples, outcomes
+
+# Each write that may change a run's status.
+CHANGES: list[Callable[[str], Write]] = [
+    lambda run_id: ParkRun(run_id, 1, Park(5.0, 1)),
+    lambda run_id: WakeRun(run_id, 1, 1.0, 1.0),
+    lambda run_id: RecoverRun(run_id, 1, 1.0),
+    lambda run_id: ClaimRun(run_id, 1, OTHER_WORKER),
+    lambda run_id: FinishRun(run_id, 1, Finish(RunStatus.COMPLETED, None), 9.0),
+    lambda run_id: FinishRun(run_id, 1, Finish(RunStatus.FAILED, None), 9.0),
+    lambda run_id: CancelRun(run_id, 9.0),
+]
 
 
 async def test_unknown_run_is_none_and_has_no_memos(store: Store) -> None:
@@ -64,6 +79,20 @@ async def test_run_that_ended_takes_no_more_writes(store: Store, samples: Sample
     assert store.run(run.id) == ended
     assert store.due(APP, 100.0, 10) == []
     assert store.orphans([run.owner, ""]) == []
+
+
+@pytest.mark.parametrize("before", RunStatus)
+async def test_store_makes_the_status_changes_of_the_table(store: Store, samples: Samples, before: RunStatus) -> None:
+    """Those, all of them and no others, whatever is written to a run in each status."""
+    after = set()
+    for change in CHANGES:
+        run = samples.run(status=before, wake_at=5.0)
+        await store.write(Insert(run))
+        if await outcomes(store.write(change(run.id))) == [None]:
+            after.add(store.status(run.id))
+
+    assert after - {before} == RUN_TRANSITIONS[before]
+    assert before not in RUN_TRANSITIONS[before]
 
 
 async def test_parked_run_waits_and_is_due_at_its_time(store: Store, samples: Samples) -> None:

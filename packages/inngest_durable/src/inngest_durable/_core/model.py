@@ -27,10 +27,11 @@ class RunStatus(StrEnum):
         return not RUN_TRANSITIONS[self]
 
 
-# The only status changes a store may make. `running -> running` is a takeover from a worker that died.
+# The only status changes a store makes. The run of a worker that died is put to wait, and is due at once; a deadline
+# passes in a pass. So whatever a run waits for, it goes on in one way.
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.RUNNING: frozenset(RunStatus),
-    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.RUNNING: frozenset({RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}),
+    RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
     RunStatus.COMPLETED: frozenset(),
     RunStatus.FAILED: frozenset(),
     RunStatus.CANCELLED: frozenset(),
