@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 from inngest_durable._core.codec import result_codec
 from inngest_durable.testing import Crash, CrashPoint
@@ -67,6 +71,21 @@ async def test_crash_point_dies_where_the_effect_is_awaited() -> None:
     assert not crash.dead
     with pytest.raises(Crash):
         await effect
+
+
+def test_crash_point_that_kills_ends_the_process() -> None:
+    """By SIGKILL, so nothing is tidied up, and not before the n-th effect."""
+    script = (
+        "crash = CrashPoint(before=2, kill=True); act = crash.wrap(lambda: print('acted', flush=True)); act(); act()"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", f"from inngest_durable.testing import CrashPoint; {script}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (died.returncode, died.stdout, died.stderr) == (-signal.SIGKILL, "acted\n", "")
 
 
 def test_crash_is_caught_by_no_handler() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,24 +26,31 @@ class CrashPoint:
         crash = CrashPoint(before=3)
         charge = crash.wrap(payments.charge)                # crash.awrap for an `async def`
 
+    An engine takes a `Crash` for an error of the step or the handler, and lives on. So in a whole application let the
+    process die: start it by itself, with *kill*, and start another one on the same database.
+
     Args:
         before: Number of the effect to die before, counted from 1; None only counts.
+        kill: Whether the process is ended by SIGKILL, in place of raising `Crash`.
 
     Attributes:
         effects: How many were asked for, up to the one that was not done.
         dead: Whether the crash has happened.
     """
 
-    def __init__(self, before: int | None = None) -> None:
+    def __init__(self, before: int | None = None, *, kill: bool = False) -> None:
         self.before = before
+        self.kill = kill
         self.effects = 0
         self.dead = False
 
     def pass_by(self) -> None:
-        """Count one effect that is about to be done. Raises `Crash` in its place when it is the n-th, or later."""
+        """Count one effect that is about to be done. From the n-th on, raises `Crash` in its place, or dies."""
         if not self.dead:
             self.effects += 1
             self.dead = self.effects == self.before
+        if self.dead and self.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.dead:
             raise Crash(f"died before effect {self.effects}")
 
