@@ -6,10 +6,12 @@ Each session has its own virtual environment under .nox/, made on first use and 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2"
-nox.options.sessions = ["lint", "types", "tests", "e2e"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "e2e"]
 nox.options.reuse_venv = "yes"
 # Not uv: it takes a folder for unchanged while its pyproject.toml is, so demo and e2e would run yesterday's code.
 nox.options.default_venv_backend = "virtualenv"
@@ -70,6 +72,16 @@ def e2e(session: nox.Session) -> None:
     session.run("python", "-m", "e2e.browser")
     # Two browsers at a time, as many as CI has cores.
     session.run("pytest", "e2e", *(session.posargs or ("--numprocesses=2", "--dist=worksteal")))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into build/docs, after a look at what its pages quote; `-- --write` renews those quotes."""
+    session.install("-q", *group("docs"), "-e", SDK)
+    pages = sorted(str(page) for suffix in ("md", "svg") for page in Path("docs").glob(f"*.{suffix}"))
+    how = ["-r"] if session.posargs == ["--write"] else ["--check", "--diff", "--check-fail-msg=nox -s docs -- --write"]
+    session.run("cog", *how, "-I", ".", "-p", "from docs.quotes import *", *pages)
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-d", "build/doctrees", "docs", "build/docs")
 
 
 @nox.session

@@ -8,8 +8,11 @@ long as equal ones are equal and different ones differ.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = re.compile(r"^\$ ", re.MULTILINE)
@@ -48,6 +51,21 @@ def commands(markdown: str) -> list[Command]:
                 line += f"\n{more}"
             found.append(Command(line, output))
     return found
+
+
+def output_of(line: str, cwd: Path | None = None) -> str:
+    """Run *line* in a shell; return what a person would see."""
+    return subprocess.run(
+        ["sh", "-c", line],
+        cwd=cwd,
+        # What is asked for is on this machine.
+        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stdout
 
 
 def _pattern(output: str) -> re.Pattern[str]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import shutil
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from trip_booker.booking import book_trip
 
-from e2e.console import Command, commands
+from e2e.console import Command, commands, output_of
 from e2e.processes import install_debian_package, wait_until
 from e2e.trip_booker import TripBooker
 
@@ -73,17 +71,3 @@ def check(command: Command, app: TripBooker) -> None:
     printed = output_of(line)
 
     assert command.prints(printed), f"$ {command.line}\n{printed}\nis printed instead of\n{command.output}"
-
-
-def output_of(line: str) -> str:
-    """Run *line* in a shell; return what a person would see."""
-    environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
-    return subprocess.run(
-        ["sh", "-c", line],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    ).stdout

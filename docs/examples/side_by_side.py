@@ -1,4 +1,4 @@
-"""Print two versions of an example as one, the lines that differ marked: `python -m docs.examples.side_by_side`."""
+"""Two versions of an example as one listing, the lines that differ marked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,3 @@ def side_by_side(quart: str, flask: str) -> str:
     # The first characters of a difference: "- ", "+ " or two blanks; "? " lines only point at columns.
     marked = (line for line in difflib.ndiff(ours, theirs) if not line.startswith("? "))
     return "\n".join(line.rstrip() for line in marked)
-
-
-if __name__ == "__main__":
-    print(side_by_side("quart_trip.py", "flask_trip.py"))

@@ -144,13 +144,6 @@ provider.shutdown()
     assert spans[0]["parent_id"] == spans[1]["context"]["span_id"]
 
 
-@pytest.mark.parametrize("example", ["json_logs.py", "traced_shop.py"])
-def test_documentation_shows_the_example_as_it_is(example: str) -> None:
-    source = (EXAMPLES / example).read_text().partition("annotations\n\n")[2].rstrip()
-
-    assert f"```python\n{source}\n```" in TEXT
-
-
 @pytest.mark.parametrize("message", [*re.findall(r"log: `(.*?)`", TEXT), "its run is failed after"])
 def test_messages_to_alert_on_are_logged(message: str) -> None:
     assert message in SOURCES

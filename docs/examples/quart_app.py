@@ -1,0 +1,66 @@
+"""A Quart application with one durable endpoint. Put your own calls into the functions at the end."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from inngest_durable import EmbeddedEngine, Inngest, NonRetriableError, StepError, StepOptions, step
+from inngest_durable.quart import endpoint_adapter
+from quart import Quart, request
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(engine: EmbeddedEngine | None = None) -> Quart:
+    """Return the application; a test gives it an engine of its own."""
+    app = Quart(__name__)
+    inngest = Inngest(app_id="shop", endpoint_adapter=endpoint_adapter, engine=engine)
+
+    @app.post("/orders")
+    @inngest.endpoint(timeout="7d")
+    async def place_order() -> Any:
+        """Reserve, charge and mail; give back what was reserved if the card is declined."""
+        order = await request.get_json()
+
+        reserved = await step.run("reserve", reserve, order["article"])
+        try:
+            receipt = await step.run(
+                StepOptions("charge", retries=10, timeout="30s"), charge, order["card"], reserved["price"]
+            )
+        except StepError as failed:
+            await step.run("release", release, reserved)
+            return {"ordered": False, "why": failed.message}, 402
+        await step.run("mail", mail, order["email"], receipt)
+        return {"ordered": True, "receipt": receipt}
+
+    inngest.init_app(app)
+    return app
+
+
+async def reserve(article: str) -> dict[str, Any]:
+    """Take one off the shelf."""
+    logger.info("reserved %s", article)
+    return {"article": article, "price": 30}
+
+
+async def charge(card: str, amount: int) -> str:
+    """Take the money; the bank gets a key, and does nothing twice for it."""
+    if not card.isdigit():
+        raise NonRetriableError("there is no such card")
+    logger.info("charged %s with the key %s", amount, step.idempotency_key())
+    return f"{amount} paid by the card ending in {card[-4:]}"
+
+
+async def release(reserved: dict[str, Any]) -> None:
+    """Put it back on the shelf."""
+    logger.info("released %s", reserved["article"])
+
+
+async def mail(address: str, receipt: str) -> None:
+    """Tell the customer."""
+    logger.info("mailed %s to %s", receipt, address)
+
+
+logging.basicConfig(level=logging.INFO)
+app = create_app()

@@ -1,0 +1,167 @@
+"""The patterns that no example application shows: what `patterns.md` says of them happens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from inngest_durable import EmbeddedEngine, Inngest
+from inngest_durable.testing import VirtualClock
+from quart import Quart
+
+from docs.examples import awaited, fetched, invoked, retried
+
+
+@pytest.fixture(autouse=True)
+def _own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNGEST_DURABLE_DB", str(tmp_path / "durable.db"))
+
+
+@asynccontextmanager
+async def served(app: Quart, inngest: Inngest) -> AsyncIterator[tuple[Any, VirtualClock]]:
+    """Start *app* on a clock that the test moves; give a client of it, and the clock."""
+    assert isinstance(inngest.engine, EmbeddedEngine)
+    clock = VirtualClock()
+    inngest.engine.clock = clock
+    async with app.test_app() as running:
+        yield running.test_client(), clock
+
+
+async def test_letter_is_mailed_after_two_failures() -> None:
+    """One attempt waits for the policy's pause, one as long as the error says."""
+    retried.answers[:], retried.delivered[:] = ["lost", "closed until tomorrow"], []
+    async with served(retried.app, retried.inngest) as (client, clock):
+        redirect = await client.post("/invoices/17")
+        await clock.advance("1m")
+        assert retried.delivered == []
+        await clock.advance("12h")
+        answer = await client.get(redirect.headers["location"])
+
+        assert (redirect.status_code, await answer.get_json()) == (303, {"sent": True})
+    assert retried.delivered == ["invoice 17"]
+
+
+async def test_letter_without_an_address_is_not_tried_again() -> None:
+    retried.answers[:], retried.delivered[:] = ["no such address"], []
+    async with served(retried.app, retried.inngest) as (client, _):
+        answer = await client.post("/invoices/18")
+
+        assert answer.status_code == 502
+        assert await answer.get_json() == {"sent": False, "attempts": 1, "why": "there is no such address"}
+    assert retried.delivered == []
+
+
+async def test_letter_is_tried_eleven_times() -> None:
+    """The step's own ten retries, not the endpoint's five."""
+    retried.answers[:] = ["lost"] * 50
+    async with served(retried.app, retried.inngest) as (client, clock):
+        redirect = await client.post("/invoices/19")
+        await clock.advance("1h")
+        answer = await client.get(redirect.headers["location"])
+
+        assert (answer.status_code, (await answer.get_json())["attempts"]) == (502, 11)
+
+
+async def test_child_run_pays_for_the_car() -> None:
+    """The parent gets the child's answer, also though it waits for it behind a redirect."""
+    invoked.charged[:] = []
+    async with served(invoked.app, invoked.inngest) as (client, clock):
+        redirect = await client.post("/rentals/mini", json={"customer": "ada"})
+        await clock.settle()
+        answer = await client.get(redirect.headers["location"])
+
+        assert await answer.get_json() == {"rented": True, "car": "mini", "payment": {"receipt": "ada paid 80"}}
+    assert len(invoked.charged) == 1
+
+
+async def test_child_that_fails_is_a_step_error() -> None:
+    async with served(invoked.app, invoked.inngest) as (client, clock):
+        redirect = await client.post("/rentals/mini", json={"customer": "nobody"})
+        await clock.settle()
+        answer = await client.get(redirect.headers["location"])
+        body = await answer.get_json()
+
+    assert (answer.status_code, body["rented"], len(body["childRun"])) == (402, False, 26)
+    assert "404" in body["why"]
+
+
+class Rates(BaseHTTPRequestHandler):
+    """A service that fails once for each rate, knows one currency, and counts the keys it was asked with."""
+
+    keys: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:  # the name that http.server calls
+        self.keys.append(self.headers["idempotency-key"])
+        known = self.path == "/rates/EUR"
+        self.send_response((503 if len(self.keys) == 1 else 200) if known else 404)
+        self.end_headers()
+        self.wfile.write(b'{"rate": 0.5}')
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    Rates.keys.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Rates)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+    monkeypatch.setenv("RATES_URL", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("NO_PROXY", "*")
+    try:
+        yield Rates.keys
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+async def test_fetch_is_tried_again_with_the_same_key(rates: list[str]) -> None:
+    async with served(fetched.app, fetched.inngest) as (client, clock):
+        redirect = await client.get("/price/EUR")
+        await clock.advance("1m")
+        answer = await client.get(redirect.headers["location"])
+
+        assert await answer.get_json() == {"currency": "EUR", "price": 50.0}
+    assert len(rates) == 2
+    assert len(set(rates)) == 1
+
+
+async def test_fetch_returns_what_is_no_failure(rates: list[str]) -> None:
+    async with served(fetched.app, fetched.inngest) as (client, _):
+        answer = await client.get("/price/XYZ")
+
+        assert (answer.status_code, len(rates)) == (404, 1)
+
+
+async def test_one_event_wakes_all_who_wait_for_it() -> None:
+    """Those for another article go on waiting, up to their time."""
+    async with served(awaited.app, awaited.inngest) as (client, clock):
+        tents = [await client.post("/reservations/tent") for _ in range(2)]
+        boat = await client.post("/reservations/boat")
+        await client.post("/deliveries", json={"article": "tent"})
+        await clock.settle()
+        for tent in tents:
+            answer = await client.get(tent.headers["location"])
+            assert await answer.get_json() == {"reserved": True, "shelf": "shelf of tent"}
+
+        await clock.advance("7d")
+        assert (await client.get(boat.headers["location"])).status_code == 410
+
+
+async def test_signal_wakes_the_one_that_waits_for_it() -> None:
+    """One that comes too early is gone, and its sender is told."""
+    async with served(awaited.app, awaited.inngest) as (client, clock):
+        early = await client.post("/bank/P1", json={"paid": True})
+        waiting = await client.post("/payments/P1")
+        called = await client.post("/bank/P1", json={"paid": True})
+        await clock.settle()
+        answer = await client.get(waiting.headers["location"])
+
+        assert (early.status_code, called.status_code, await answer.get_json()) == (425, 200, {"paid": True})
