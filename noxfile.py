@@ -81,7 +81,7 @@ def docs(session: nox.Session) -> None:
     pages = sorted(str(page) for suffix in ("md", "svg") for page in Path("docs").glob(f"*.{suffix}"))
     how = ["-r"] if session.posargs == ["--write"] else ["--check", "--diff", "--check-fail-msg=nox -s docs -- --write"]
     session.run("cog", *how, "-I", ".", "-p", "from docs.quotes import *", *pages)
-    session.run("sphinx-build", "-q", "-W", "--keep-going", "-d", "build/doctrees", "docs", "build/docs")
+    session.run("sphinx-build", "-q", "-E", "-W", "--keep-going", "-d", "build/doctrees", "docs", "build/docs")
 
 
 @nox.session
