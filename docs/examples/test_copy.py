@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -16,7 +17,7 @@ from e2e.processes import Process, free_port
 
 EXAMPLES = Path(__file__).parent
 PAGE = (EXAMPLES.parent / "copy.md").read_text()
-ORDER = {"article": "tent", "card": "4242424242424242", "email": "ada@example.com"}
+ORDER = json.loads(re.findall(r"^curl .* --json '(.*)'$", PAGE, re.MULTILINE)[0])
 SERVED = {"quart_app": ("uvicorn", "--port={}"), "flask_app": ("gunicorn", "--bind=127.0.0.1:{}")}
 
 
