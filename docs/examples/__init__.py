@@ -1,1 +1,1 @@
-"""Small applications that the documentation quotes; `test_examples` runs them."""
+"""Small applications that the documentation quotes; tests beside them run each."""

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from inngest_durable import EmbeddedEngine
+from inngest_durable.flask import HELD_WAITS
 
-from packages.inngest_durable.tests.adapters.colourless import EACH_SERVER
+from packages.inngest_durable.tests.adapters.colourless import EACH_SERVER, Web
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.follow.listener import follow, heard, kinds, until
@@ -51,6 +52,22 @@ def test_stream_tells_a_run_from_its_start_to_its_result(start: Callable[..., Si
     assert events[-1].data["status"] == 200
     numbers = [int(event.id) for event in events[:-1]]
     assert numbers == sorted(set(numbers))
+
+
+def test_followers_leave_threads_for_others(site: Site, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind Flask a third one is told to come back: a stream holds a thread, as a client at the wait URL does."""
+    # As many as an application's own adapter holds; that of the tests holds more.
+    monkeypatch.setattr(web.adapter, "_held_waits", HELD_WAITS, raising=False)
+    location = site.get("/trip", headers=KEY).headers["location"]
+    held = [follow(site.client, location) for _ in range(HELD_WAITS)]
+    for stream in held:
+        until(stream, "run.started")
+    with site.client.stream("GET", location, headers={"Accept": "text/event-stream"}) as third:
+        status, later = third.status_code, third.headers.get("retry-after")
+    site.outside.open("search")
+
+    assert (status, later) == ((503, "5") if web.blocks else (200, None))
+    assert [list(stream)[-1].kind for stream in held] == ["result", "result"]
 
 
 def test_first_pass_is_told_without_reentry(site: Site) -> None:
