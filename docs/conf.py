@@ -41,9 +41,6 @@ html_show_copyright = False
 # Each line that begins with a prompt is a command; what it prints is not copied.
 copybutton_prompt_text = "$ "
 
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
-
 # Docstrings name things in single backticks.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
