@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -32,17 +33,31 @@ async def served(app: Quart, inngest: Inngest) -> AsyncIterator[tuple[Any, Virtu
         yield running.test_client(), clock
 
 
+async def answer_of(client: Any, clock: VirtualClock, redirect: Any) -> Any:
+    """
+    Move the time on until the run has ended; return its answer.
+
+    In small moves: the database commits in a thread, which the clock does not wait for.
+    """
+    async with asyncio.timeout(30):
+        while True:
+            answer = await client.get(redirect.headers["location"], headers={"Prefer": "wait=0"})
+            if answer.status_code != 303:
+                return answer
+            await clock.advance("10m")
+            await asyncio.sleep(0.01)
+
+
 async def test_letter_is_mailed_after_two_failures() -> None:
     """One attempt waits for the policy's pause, one as long as the error says."""
     retried.answers[:], retried.delivered[:] = ["lost", "closed until tomorrow"], []
     async with served(retried.app, retried.inngest) as (client, clock):
+        began = clock.now()
         redirect = await client.post("/invoices/17")
-        await clock.advance("1m")
-        assert retried.delivered == []
-        await clock.advance("12h")
-        answer = await client.get(redirect.headers["location"])
+        answer = await answer_of(client, clock, redirect)
 
         assert (redirect.status_code, await answer.get_json()) == (303, {"sent": True})
+        assert clock.now() - began >= 12 * 3600
     assert retried.delivered == ["invoice 17"]
 
 
@@ -61,8 +76,7 @@ async def test_letter_is_tried_eleven_times() -> None:
     retried.answers[:] = ["lost"] * 50
     async with served(retried.app, retried.inngest) as (client, clock):
         redirect = await client.post("/invoices/19")
-        await clock.advance("1h")
-        answer = await client.get(redirect.headers["location"])
+        answer = await answer_of(client, clock, redirect)
 
         assert (answer.status_code, (await answer.get_json())["attempts"]) == (502, 11)
 
@@ -125,8 +139,7 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 async def test_fetch_is_tried_again_with_the_same_key(rates: list[str]) -> None:
     async with served(fetched.app, fetched.inngest) as (client, clock):
         redirect = await client.get("/price/EUR")
-        await clock.advance("1m")
-        answer = await client.get(redirect.headers["location"])
+        answer = await answer_of(client, clock, redirect)
 
         assert await answer.get_json() == {"currency": "EUR", "price": 50.0}
     assert len(rates) == 2
