@@ -92,6 +92,13 @@ def inngest(session: nox.Session) -> None:
 
 
 @nox.session
+def crash_matrix(session: nox.Session) -> None:
+    """Kill the application at every point, with every pattern, and write the table; `-- --only <cell>` plays some."""
+    session.install("-q", *group("test"), "-e", SDK)
+    session.run("python", "-m", "crash_matrix", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
     session.install("-q", *group("bench"), SDK)

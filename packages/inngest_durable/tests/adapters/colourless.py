@@ -50,6 +50,7 @@ __all__ = [
     "get_json",
     "method_view",
     "nap",
+    "on_flask",
     "over_both",
     "over_quart_only",
     "parallel",
@@ -148,6 +149,14 @@ def choose(name: str) -> Web:
     global _chosen
     _chosen = name
     return WEBS[name]
+
+
+def on_flask(build: Callable[[], tuple[T, Inngest]]) -> T:
+    """Return the application that *build* makes with its client, on Flask; its runs go on at once."""
+    choose("flask")
+    app, inngest = build()
+    inngest.start()
+    return app
 
 
 def web() -> Web:

@@ -49,10 +49,10 @@ class Outside:
             raise OutageError(f"{action} is down")
         return f"{action}#{number}"
 
-    def held(self, action: str) -> str:
+    def held(self, action: str, timeout_seconds: float = 20) -> str:
         """Do *action*, which takes until the test opens its gate."""
         number = self.record(action)
-        wait_until(lambda: self.is_open(action), f"the gate {action!r} to be opened")
+        wait_until(lambda: self.is_open(action), f"the gate {action!r} to be opened", timeout_seconds)
         return f"{action}#{number}"
 
     def is_open(self, gate: str) -> bool:

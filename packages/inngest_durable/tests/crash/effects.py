@@ -43,6 +43,10 @@ class Effects:
         self._record(action, token=token, key=step.idempotency_key())
         return token
 
+    def begin(self, action: str) -> None:
+        """Record that the function of a step was called, before its effect."""
+        self._record(f"{action} begins", key=step.idempotency_key())
+
     def perform_held(self, action: str) -> str:
         """Have the effect of a step, which takes until the test opens the action's gate."""
         self.outside.held(f"{action} begins")
@@ -55,11 +59,15 @@ class Effects:
             raise RetryAfterError("not yet", timedelta(milliseconds=milliseconds))
         return token
 
+    def is_armed(self, action: str, call: int) -> bool:
+        """Whether this call of *action* is to kill its process."""
+        return (self._traps / f"{action}:{call}").exists()
+
     def pass_by(self, place: str) -> None:
         """Record that the handler's own code came by."""
         self._record(place)
 
     def _record(self, action: str, **facts: Any) -> None:
         number = self.outside.record(action, **facts)
-        if (self._traps / f"{action}:{number}").exists():
+        if self.is_armed(action, number):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from packages.inngest_durable.tests.adapters.processes import SiteProcess
@@ -17,6 +19,7 @@ from packages.inngest_durable.tests.adapters.servers import REPOSITORY, ServerPr
 from packages.inngest_durable.tests.crash import zygote
 
 _POLL_SECONDS = 0.005
+_ENDS_SECONDS = 60
 
 
 class Zygote:
@@ -47,7 +50,7 @@ class Zygote:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(_ENDS_SECONDS)
         self._process.stdout.close()
 
 
@@ -77,11 +80,23 @@ class Fork:
 
 
 class ForkedServer(ServerProcess):
-    """A server that was forked."""
+    """
+    A server that was forked.
 
-    def __init__(self, zygote: Zygote, app: str, port: int, folder: Path) -> None:
+    Args:
+        zygote: What it is forked from.
+        app: Its application, as ``module:factory``.
+        port: Where it listens.
+        folder: Where its output goes, and its working directory; the process finds it in FOLDER.
+        env: Variables beside that.
+    """
+
+    def __init__(
+        self, zygote: Zygote, app: str, port: int, folder: Path, env: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._log = folder / "server.log"
-        self.popen = Fork(zygote, {"app": app, "port": port, "folder": str(folder)})  # type: ignore[assignment]
+        order = {"app": app, "port": port, "folder": str(folder), "env": {**env}}
+        self.popen = Fork(zygote, order)  # type: ignore[assignment]
 
     def kill(self) -> None:
         """Kill it with SIGKILL, and wait for its end."""

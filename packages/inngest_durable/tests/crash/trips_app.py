@@ -42,10 +42,7 @@ def create_quart_app() -> Quart:
 
 def create_flask_app() -> Quart:
     """Return the application on Flask, whose runs go on at once."""
-    colourless.choose("flask")
-    app, inngest = build()
-    inngest.start()
-    return app
+    return colourless.on_flask(build)
 
 
 def build(prepare: Callable[[Inngest], None] | None = None) -> tuple[Quart, Inngest]:

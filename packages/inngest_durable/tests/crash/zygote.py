@@ -1,8 +1,9 @@
 """
 Starts servers quickly: everything is imported once, then each server is a fork. A program, run by `forks`.
 
-It reads lines of JSON and answers each with one: ``{"app": "module:factory", "port": …, "folder": …}`` forks a server
-and is answered with its process ID; a process ID with how that server ended, as in `subprocess.Popen.returncode`.
+It reads lines of JSON and answers each with one: ``{"app": "module:factory", "port": …, "folder": …, "env": {…}}``
+forks a server and is answered with its process ID; a process ID with how that server ended, as in
+`subprocess.Popen.returncode`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def start(order: dict[str, Any]) -> int:
     if pid := os.fork():
         return pid
     try:
+        os.environ.update(order["env"])
         _leave_parent(Path(order["folder"]))
         serve(factory, order["port"])
     finally:
