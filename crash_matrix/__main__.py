@@ -35,7 +35,12 @@ def try_all(cells: Sequence[Cell], at_a_time: int, tell: Callable[[Verdict], Non
 
     with ThreadPoolExecutor(at_a_time) as threads:
         players = [threads.submit(verdicts) for _ in range(at_a_time)]
-        return [verdict for player in players for verdict in player.result()]
+        try:
+            return [verdict for player in players for verdict in player.result()]
+        finally:
+            # Of what is interrupted, no further cell is played.
+            for _ in _taken(queue):
+                pass
 
 
 def _taken(queue: SimpleQueue[Cell]) -> Iterator[Cell]:

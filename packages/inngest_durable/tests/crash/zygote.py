@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,11 +63,21 @@ def how_ended(pid: int) -> int | None:
 
 
 def main() -> None:
-    """Obey the lines on the standard input."""
+    """Obey the lines on the standard input; at its end, no server is left."""
+    living: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)
-        sys.stdout.write(json.dumps(how_ended(order) if isinstance(order, int) else start(order)) + "\n")
+        if isinstance(order, int):
+            answer = how_ended(order)
+            if answer is not None:
+                living.discard(order)
+        else:
+            answer = start(order)
+            living.add(answer)
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    for pid in living:
+        os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
