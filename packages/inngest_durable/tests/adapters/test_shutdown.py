@@ -61,7 +61,7 @@ def test_sigterm_in_mid_step_loses_nothing(processes: SiteProcess, to: str) -> N
 
 def _waits_for_connections(processes: SiteProcess, to: str) -> bool:
     """Whether every connection has to be closed before the drain: hypercorn does that from Python 3.12 on."""
-    hypercorn = "hypercorn" in list(processes.process.popen.args)
+    hypercorn = "hypercorn" in str(processes.process.popen.args)
     return hypercorn and to == "process" and sys.version_info >= (3, 12)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,7 @@ def create_quart_app() -> Quart:
 
 def create_flask_app() -> Quart:
     """Return the application on Flask, whose runs go on at once."""
-    colourless.choose("flask")
-    app, inngest = build(_trace)
-    inngest.start()
-    return app
+    return colourless.on_flask(partial(build, _trace))
 
 
 def _trace(inngest: Inngest) -> None:
