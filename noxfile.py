@@ -106,3 +106,10 @@ def bench(session: nox.Session) -> None:
     # "life" measures restarts, sleeping runs and two workers instead; "curve" files with up to a million runs.
     of, *options = session.posargs if session.posargs[:1] in (["life"], ["curve"]) else ["__main__", *session.posargs]
     session.run("python", "-m", f"bench.{of}", *options)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill, stop and starve workers under load, then account for every request: `-- --minutes 5 --seed 1`."""
+    session.install("-q", *group("test"), "-e", SDK)
+    session.run("python", "-m", "chaos", *session.posargs)
