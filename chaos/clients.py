@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ TIMEOUT_SECONDS = 45.0
 PATIENCE_SECONDS = 4.0
 # A client whose keyed request got no answer sends it again.
 KEYED_TRIES = 4
-EVENT_TRIES = 30
 TRY_AGAIN_SECONDS = 0.3
 
 What = Literal["request", "wait", "event"]
@@ -164,7 +163,7 @@ class Client:
             if request.kind.route == "told":
                 # The first one twice: it has to count once.
                 sent.events_due = [NUMBERS[0], *NUMBERS]
-                tell(self._web, sent)
+                tell(self._web, sent, self._stopping.is_set)
             self._follow(sent)
             self._stopping.wait(request.think_seconds)
 
@@ -195,9 +194,8 @@ class Client:
         for _ in range(KEYED_TRIES):
             answer = self._web.ask("request", worker, sent.request.path, headers=headers)
             sent.answers.append(answer)
-            if not answer.error:
+            if not answer.error or self._stopping.wait(TRY_AGAIN_SECONDS):
                 return
-            time.sleep(TRY_AGAIN_SECONDS)
 
     def _follow(self, sent: Sent) -> None:
         """Wait for the answer for a while, at one worker after the other."""
@@ -218,10 +216,10 @@ def follow(web: Web, location: str, workers: Iterable[str], seconds: float) -> I
             time.sleep(TRY_AGAIN_SECONDS)
 
 
-def tell(web: Web, sent: Sent, tries: int = EVENT_TRIES) -> None:
-    """Send the events that a run waits for, each until it is taken; what is not by then stays due."""
-    for worker in itertools.islice(itertools.cycle(sent.request.workers), tries):
-        if not sent.events_due:
+def tell(web: Web, sent: Sent, over: Callable[[], bool]) -> None:
+    """Send the events that a run waits for, each until it is taken or it is *over*; what is not by then stays due."""
+    for worker in itertools.cycle(sent.request.workers):
+        if not sent.events_due or over():
             return
         number = sent.events_due[0]
         event = {"name": EVENT, "id": f"{sent.request.name}-{number}"}

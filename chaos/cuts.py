@@ -203,10 +203,11 @@ def _tokens(kind: Kind, body: Mapping[str, Any]) -> Iterator[str]:
 
 def _tell_all(web: Web, runs: Mapping[str, Run], requests: Mapping[str, Sent]) -> None:
     """Send the events that runs in the copy wait for; they may have come, or not."""
+    deadline = time.monotonic() + SETTLE_SECONDS
     for run in runs.values():
         if run.route == "told" and not run.is_final:
             request = replace(requests[run.name].request, workers=(f"{run.framework}-1",))
-            tell(web, Sent(request, events_due=[*NUMBERS]))
+            tell(web, Sent(request, events_due=[*NUMBERS]), lambda: time.monotonic() > deadline)
 
 
 def _compare(

@@ -159,6 +159,10 @@ class Exercise:
             running.append(threads.submit(self._tell))
             try:
                 yield
+            except BaseException:
+                # Else the clients would be waited for as long as they wait for their answers.
+                crew.kill()
+                raise
             finally:
                 self._stopping.set()
         for client in running:
@@ -173,10 +177,10 @@ class Exercise:
     def _account(self, crew: Crew, disk: Disk, web: Web, cuts: Cuts) -> Outcome:
         all_sent = self._sent()
         self._write_down(all_sent)
+        began = time.monotonic()
         for sent in all_sent:
             # Those that nobody took while their clients tried.
-            tell(web, sent)
-        began = time.monotonic()
+            tell(web, sent, lambda: time.monotonic() > began + SETTLE_SECONDS)
         with suppress(TimeoutError):
             wait_until(lambda: not self._file.unfinished(), "all runs to end", timeout_seconds=SETTLE_SECONDS)
         settle_seconds = time.monotonic() - began
