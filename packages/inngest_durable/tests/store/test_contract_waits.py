@@ -356,6 +356,16 @@ async def test_since_waits_where_no_event_fits(store: Store, samples: Samples) -
     assert result_of(store, run) is not None
 
 
+async def test_since_takes_what_came_after_the_clock_was_set_back(store: Store, samples: Samples) -> None:
+    """An event that is received after a run began counts as such, whatever the clock says by then."""
+    run = await running(store, samples, created_at=NOW)
+    await receive(store, event("e1"), event("e2"), received_at=NOW - 60)
+    recorded = await begin(store, run, WaitFor("event", APPROVED, since=run.created_at))
+
+    assert recorded.state is StepState.COMPLETED
+    assert b'"id":"e1"' in (recorded.result or b"")
+
+
 async def test_events_are_sent_in_the_commit_of_the_step(store: Store, samples: Samples) -> None:
     receiver, sender = await parked(store, samples), await running(store, samples)
     memo = samples.memo("send", op=StepOp.SEND_EVENT)

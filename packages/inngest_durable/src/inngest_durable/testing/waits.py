@@ -164,11 +164,13 @@ class MemoryWaits:
         self._waits.pop((write.run_id, key), None)
 
     def _receive(self, app_id: str, events: tuple[SentEvent, ...], at: float, found: Found) -> None:
+        # It comes after all runs that are there, also if the clock was set back since they began.
+        received_at = max(at, self.runs[max(self.runs)].created_at) if self.runs else at
         for event in events:
             before = self._events.get((app_id, event.id))
-            if before is not None and before.at > at - _DAY:
+            if before is not None and before.at > received_at - _DAY:
                 continue
-            self._events[app_id, event.id] = _Received(app_id, event, at)
+            self._events[app_id, event.id] = _Received(app_id, event, received_at)
             waiting = [
                 step
                 for step, waiting in self._waits.items()

@@ -159,9 +159,11 @@ def _already(cursor: Cursor, write: SaveMemoWith, wait: WaitFor) -> Memo | None:
 
 
 def _receive(cursor: Cursor, app_id: str, events: tuple[SentEvent, ...], at: float, found: Found) -> int:
-    written = 0
+    # It comes after all runs that are there, also if the clock was set back since they began: see `events_since`.
+    (latest,) = cursor.execute(QUERIES["latest_run"]).fetchone() or (at,)
+    written, received_at = 0, max(at, latest)
     for event in events:
-        row = (event.id, app_id, event.name, event.data.decode(), event.ts, at)
+        row = (event.id, app_id, event.name, event.data.decode(), event.ts, received_at)
         cursor.execute(QUERIES["add_event"], row)
         if cursor.rowcount:
             written += _ROW + len(event.data) + _tell_waits(cursor, app_id, event, at, found)

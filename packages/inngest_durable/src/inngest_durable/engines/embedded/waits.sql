@@ -9,6 +9,9 @@ WHERE events.received_at <= excluded.received_at - 86400
 -- name: events_since
 SELECT id, name, data, ts FROM events WHERE app_id = ? AND name = ? AND received_at >= ? ORDER BY received_at, seq
 
+-- name: latest_run
+SELECT created_at FROM runs ORDER BY id DESC LIMIT 1
+
 -- name: oldest_event
 SELECT min(received_at) FROM events
 
