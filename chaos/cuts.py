@@ -207,7 +207,7 @@ def _tell_all(web: Web, runs: Mapping[str, Run], requests: Mapping[str, Sent]) -
     for run in runs.values():
         if run.route == "told" and not run.is_final:
             request = replace(requests[run.name].request, workers=(f"{run.framework}-1",))
-            tell(web, Sent(request, events_due=[*NUMBERS]), lambda: time.monotonic() > deadline)
+            tell(web, Sent(request, events_due=[NUMBERS]), lambda: time.monotonic() > deadline)
 
 
 def _compare(

@@ -27,7 +27,7 @@ class Request:
         path: Where it goes.
         fails: How often its flaky step fails.
         workers: Names of the workers to turn to, one after the other, again and again.
-        at_once: If it is sent twice: whether at the same time.
+        at_once: If it is sent twice, or waits for two events: whether they are sent at the same time.
         leaves: Whether the client goes away before the answer comes.
         think_seconds: How long the client waits after it.
     """
