@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -50,13 +51,13 @@ class Diary:
 
     Attributes:
         troubles: Everything that was done.
-        deaths: Worker processes that have ended, by process ID.
+        deaths: Worker processes that have ended, by process ID, which may be given again.
         faults: What workers did that nobody told them to.
         skipped: Disturbances that had no effect, since their worker was not up.
     """
 
     troubles: list[Trouble] = field(default_factory=list)
-    deaths: dict[int, Death] = field(default_factory=dict)
+    deaths: defaultdict[int, list[Death]] = field(default_factory=lambda: defaultdict(list))
     faults: list[str] = field(default_factory=list)
     skipped: int = 0
 
@@ -81,9 +82,11 @@ class Diary:
 
     def may_have_lost(self, pid: int, at: float, before: float) -> bool:
         """Whether what process *pid* did *at* some time may be unwritten, as it ended before another one did it."""
-        death = self.deaths.get(pid)
-        if death is None or not at <= death.ended_at or not death.told_at <= before:
-            return False
+        return any(
+            at <= death.ended_at and death.told_at <= before and self._may_lose(death) for death in self.deaths[pid]
+        )
+
+    def _may_lose(self, death: Death) -> bool:
         return not death.gently or self.happened(_PREVENTS_WRITING, death.told_at, death.ended_at)
 
     def happened(self, what: frozenset[str], began: float, ended: float) -> bool:

@@ -164,7 +164,7 @@ class Storm:
         self._troubles[worker.name] = self._diary.begin("kill", worker.name)
         told_at = time.monotonic()
         worker.kill()
-        self._diary.deaths[worker.pid] = Death(worker.name, told_at, time.monotonic(), gently=False)
+        self._diary.deaths[worker.pid].append(Death(worker.name, told_at, time.monotonic(), gently=False))
         worker.state = State.DOWN
         self._after(restart_seconds, partial(self._start, worker))
 
@@ -217,14 +217,14 @@ class Storm:
         if not gently:
             self._diary.faults.append(f"{worker.name} did not end within {_ENDS_WITHIN_SECONDS:g} s of SIGTERM")
             worker.kill()
-        self._diary.deaths[worker.pid] = Death(worker.name, told_at, now, gently)
+        self._diary.deaths[worker.pid].append(Death(worker.name, told_at, now, gently))
         worker.state = State.DOWN
         self._after(worker.since, partial(self._start, worker))
 
     def _see_crash(self, worker: Worker, now: float) -> None:
         self._diary.faults.append(f"{worker.name} ended by itself, see server.log")
         self._troubles[worker.name] = self._diary.begin("crash", worker.name)
-        self._diary.deaths[worker.pid] = Death(worker.name, now - _LOOK_SECONDS, now, gently=False)
+        self._diary.deaths[worker.pid].append(Death(worker.name, now - _LOOK_SECONDS, now, gently=False))
         worker.state = State.DOWN
         self._after(0, partial(self._start, worker))
 

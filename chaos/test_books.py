@@ -149,7 +149,7 @@ def test_step_that_failed_too_seldom_is_lost() -> None:
 
 def test_step_that_ran_after_it_was_memoized_is_twice() -> None:
     scene = Scene()
-    scene.diary.deaths[PID] = Death("quart-1", 10.0, 10.0, gently=False)
+    scene.diary.deaths[PID].append(Death("quart-1", 10.0, 10.0, gently=False))
     scene.effects.append(_changed(scene.effects[0], token="again!", pid=SUCCESSOR, at=50.0))
 
     assert scene.faults() == ["twice"]
@@ -173,7 +173,7 @@ def test_step_that_was_repeated_while_its_worker_was_paused_is_twice() -> None:
 
 def test_step_that_was_in_flight_at_a_kill_may_be_repeated() -> None:
     scene = Scene()
-    scene.diary.deaths[PID] = Death("quart-1", 10.0, 10.0, gently=False)
+    scene.diary.deaths[PID].append(Death("quart-1", 10.0, 10.0, gently=False))
     scene.repeat("two")
     books = scene.books()
 
@@ -185,7 +185,7 @@ def test_step_in_a_worker_that_ended_gently_may_be_repeated_if_it_could_not_writ
     trouble: str, faults: list[str]
 ) -> None:
     scene = Scene()
-    scene.diary.deaths[PID] = Death("quart-1", 10.0, 12.0, gently=True)
+    scene.diary.deaths[PID].append(Death("quart-1", 10.0, 12.0, gently=True))
     scene.diary.troubles.append(Trouble(trouble, "", 11.0, 20.0))
     scene.repeat("two")
 
@@ -194,7 +194,7 @@ def test_step_in_a_worker_that_ended_gently_may_be_repeated_if_it_could_not_writ
 
 def test_executions_with_different_idempotency_keys_are_a_fault() -> None:
     scene = Scene()
-    scene.diary.deaths[PID] = Death("quart-1", 10.0, 10.0, gently=False)
+    scene.diary.deaths[PID].append(Death("quart-1", 10.0, 10.0, gently=False))
     scene.repeat("two")
     scene.effects[-1] = _changed(scene.effects[-1], key="another")
 
