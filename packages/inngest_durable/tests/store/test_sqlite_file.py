@@ -55,6 +55,25 @@ async def test_log_is_moved_into_the_database_and_written_from_its_start_again(
     assert sizes["durable.db"] > 5_000_000
 
 
+async def test_log_that_others_have_left_long_is_moved_into_the_file(
+    path: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that are restarted before they have written much do not let it grow for ever."""
+    monkeypatch.setattr(checkpointer, "_LOG_BYTES", 200_000)
+    # Stays open: the last one to close the file would move the log.
+    first = SqliteStore(path)
+    first.open()
+    for _ in range(60):
+        store = SqliteStore(path)
+        store.open()
+        await store.write(*(Insert(samples.run()) for _ in range(10)))
+        await store.close()
+    sizes = file_sizes(path)
+    await first.close()
+
+    assert sizes["durable.db-wal"] < 600_000
+
+
 async def test_closed_store_leaves_one_file(path: Path, samples: Samples) -> None:
     store = SqliteStore(path)
     store.open()

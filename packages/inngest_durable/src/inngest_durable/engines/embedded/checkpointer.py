@@ -25,16 +25,18 @@ class Checkpointer:
 
     Args:
         connection: For this object alone. Its busy timeout bounds how long writers can be held up.
+        found: How long the log is already, in bytes: processes that each ended before they had written enough would
+            let it grow for ever.
 
     Attributes:
         clear: Not set for the moment in which this process should not commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, found: int = 0) -> None:
         self.clear = threading.Event()
         self.clear.set()
         self._connection = connection
-        self._written = 0
+        self._written = found
         self._thread: threading.Thread | None = None
 
     def wrote(self, size: int) -> None:

@@ -122,6 +122,13 @@ class Database:
             raise
         return connection
 
+    def log_bytes(self) -> int:
+        """Return how long the write-ahead log is; 0 if there is none."""
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def _create_file(self) -> None:
         folder = self.path.parent
         if not folder.is_dir():

@@ -111,7 +111,7 @@ class SqliteStore:
             self._database.check_current()
         connection, self.secret = self._database.open()
         self._reader = self._database.connect(_READ_BUSY_SECONDS)
-        self._checkpointer = Checkpointer(self._database.connect(_CHECKPOINT_BUSY_SECONDS))
+        self._checkpointer = Checkpointer(self._database.connect(_CHECKPOINT_BUSY_SECONDS), self._database.log_bytes())
         self._writer = Writer(connection, self._checkpointer, self._tells)
 
     async def close(self) -> None:
