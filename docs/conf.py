@@ -19,8 +19,6 @@ language = "en"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["examples", "_static"]
-# The navigation has a place for crash-matrix.md and chaos.md. A page that is missing there is an error all the same.
-suppress_warnings = ["toc.not_readable"]
 
 # Links to sections, as GitHub makes them: a wrong one is an error.
 myst_heading_anchors = 4
