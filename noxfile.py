@@ -65,6 +65,12 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or PARALLEL))
 
 
+@nox.session(python=["3.12", "3.13", "3.14"])
+def other_pythons(session: nox.Session) -> None:
+    """Test on the other Pythons that are installed; newer ones may bring a newer Quart."""
+    tests(session)
+
+
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Test the built packages with a real browser, real server processes and real `kill -9`."""

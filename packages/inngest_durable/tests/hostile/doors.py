@@ -165,17 +165,21 @@ class Doors:
             "extensions": {},
         }
         sent: list[Any] = []
-        given = False
+        given, answered_whole = False, asyncio.Event()
 
         async def receive() -> dict[str, Any]:
             nonlocal given
             if given:
-                await asyncio.Event().wait()
+                # A server says so once it has answered, and newer Quart waits for it.
+                await answered_whole.wait()
+                return {"type": "http.disconnect"}
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Any) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered_whole.set()
 
         app: Any = self.app.asgi_app
         await app(scope, receive, send)
