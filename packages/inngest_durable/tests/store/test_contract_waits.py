@@ -331,8 +331,8 @@ async def test_fenced_neighbour_does_not_disturb_an_event(store: Store, samples:
 
 
 async def test_since_takes_the_first_event_that_fits_and_was_not_taken(store: Store, samples: Samples) -> None:
-    run = await running(store, samples)
     await receive(store, event("old", id="a"), received_at=NOW - 10)
+    run = await running(store, samples)
     await receive(store, event("other", id="b"), event("taken", id="a"), event("this", id="a"), received_at=NOW)
     await receive(store, event("later", id="a"), received_at=NOW + 1)
     since = WaitFor("event", APPROVED, "data.id", '"a"', "", NOW - 5, ("taken",))
@@ -364,6 +364,23 @@ async def test_since_takes_what_came_after_the_clock_was_set_back(store: Store, 
 
     assert recorded.state is StepState.COMPLETED
     assert b'"id":"e1"' in (recorded.result or b"")
+
+
+async def test_since_leaves_out_what_came_before_the_run_although_an_older_run_is_ahead_of_the_clock(
+    store: Store, samples: Samples
+) -> None:
+    """Nor does a run from the future keep an event from being forgotten, or its ID from being used again."""
+    await running(store, samples, created_at=NOW + 1_000_000)
+    await receive(store, event("before"), received_at=NOW)
+    run = await running(store, samples, created_at=NOW + 1)
+    recorded = await begin(store, run, WaitFor("event", APPROVED, since=run.created_at))
+
+    assert recorded == waiting()
+    assert store.oldest_event() == NOW
+
+    await receive(store, event("before"), received_at=NOW + 86_401)
+
+    assert store.oldest_event() == NOW + 86_401
 
 
 async def test_events_are_sent_in_the_commit_of_the_step(store: Store, samples: Samples) -> None:

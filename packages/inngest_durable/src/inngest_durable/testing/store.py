@@ -202,7 +202,7 @@ class MemoryStore:
     def _apply(self, write: Write) -> None:
         match write:
             case Insert(run):
-                self._runs[run.id] = run
+                self._waits.begin(run)
             case AddWorker(worker_id):
                 self._workers.add(worker_id)
             case DropWorker(worker_id):

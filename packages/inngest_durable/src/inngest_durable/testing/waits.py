@@ -32,6 +32,7 @@ class _Received:
     app_id: str
     event: SentEvent
     at: float
+    seq: int
 
 
 @dataclass(slots=True)
@@ -50,6 +51,13 @@ class MemoryWaits:
     save: Callable[[SaveMemo], None]
     _waits: dict[tuple[str, str], _Waiting] = field(default_factory=dict)
     _events: dict[tuple[str, str], _Received] = field(default_factory=dict)
+    _last_event: int = 0
+    _events_before: dict[str, int] = field(default_factory=dict)
+
+    def begin(self, run: Run) -> None:
+        """Add a run, to which the events that are there have come before."""
+        self.runs[run.id] = run
+        self._events_before[run.id] = self._last_event
 
     def apply(self, write: SaveMemoWith | AddEvents | AddSignal | PruneEvents) -> None:
         """Do what *write* says."""
@@ -78,7 +86,7 @@ class MemoryWaits:
                 self._begin_to_wait(write, wait)
             case Invoke(child):
                 self._begin_to_wait(write, WaitFor("run", child.id))
-                self.runs[child.id] = child
+                self.begin(child)
             case StopWaiting():
                 self._stop_waiting(write)
             case SendEvents(events):
@@ -108,7 +116,8 @@ class MemoryWaits:
             self._complete(waiting_id, key, result_of(run_id, finish), at, found)
 
     def forget(self, run_id: str) -> None:
-        """Forget what a run waited for."""
+        """Forget what a run waited for, which it will not do again."""
+        self._events_before.pop(run_id, None)
         for step in [step for step in self._waits if step[0] == run_id]:
             del self._waits[step]
 
@@ -146,8 +155,9 @@ class MemoryWaits:
             return None
         for received in sorted(self._events.values(), key=lambda received: received.at):
             event = received.event
-            is_new = received.at >= wait.since and event.id not in wait.taken
-            if is_new and (received.app_id, event.name) == (write.app_id, wait.name) and _fits(wait, event):
+            # By the clock, which may have been set back, or by the order in which they came.
+            is_new = received.at >= wait.since or received.seq > self._events_before[write.run_id]
+            if is_new and event.id not in wait.taken and (received.app_id, event.name) == (write.app_id, wait.name) and _fits(wait, event):
                 return replace(write.memo, state=StepState.COMPLETED, attempt=1, result=event.json(), wake_at=None)
         return None
 
@@ -164,13 +174,12 @@ class MemoryWaits:
         self._waits.pop((write.run_id, key), None)
 
     def _receive(self, app_id: str, events: tuple[SentEvent, ...], at: float, found: Found) -> None:
-        # It comes after all runs that are there, also if the clock was set back since they began.
-        received_at = max(at, self.runs[max(self.runs)].created_at) if self.runs else at
         for event in events:
             before = self._events.get((app_id, event.id))
-            if before is not None and before.at > received_at - _DAY:
+            if before is not None and before.at > at - _DAY:
                 continue
-            self._events[app_id, event.id] = _Received(app_id, event, received_at)
+            self._last_event += 1
+            self._events[app_id, event.id] = _Received(app_id, event, at, self._last_event)
             waiting = [
                 step
                 for step, waiting in self._waits.items()

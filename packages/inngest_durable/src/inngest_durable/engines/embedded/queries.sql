@@ -7,10 +7,10 @@
 -- name: insert_run
 INSERT INTO runs (
     id, status, epoch, owner, attempt, wake_at, quiet_seconds, recoveries, created_at, deadline, idempotency_scope,
-    idempotency_key, idempotency_digest, app_id, endpoint, request, worker, pid
+    idempotency_key, idempotency_digest, app_id, endpoint, request, worker, pid, events_before
 ) VALUES (
     ?, ?, ?, ?, ?, nullif(?, -1), ?, ?, ?, nullif(?, -1), nullif(?, ''), nullif(?, ''), nullif(?, ''), ?, ?, ?,
-    nullif(?, ''), nullif(?, -1)
+    nullif(?, ''), nullif(?, -1), (SELECT coalesce(max(seq), 0) FROM events)
 )
 ON CONFLICT (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 
@@ -18,8 +18,9 @@ ON CONFLICT (idempotency_scope, idempotency_key) WHERE idempotency_key IS NOT NU
 
 -- name: insert_plain_run
 INSERT INTO runs (
-    id, status, epoch, owner, attempt, quiet_seconds, recoveries, created_at, app_id, endpoint, request, worker, pid
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    id, status, epoch, owner, attempt, quiet_seconds, recoveries, created_at, app_id, endpoint, request, worker, pid,
+    events_before
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM events))
 
 -- name: save_memo
 INSERT INTO steps (run_id, epoch, key, id, op, state, seq, attempt, wake_at, fingerprint, failure, result)

@@ -20,6 +20,7 @@ CREATE TABLE meta (
 
 -- Small columns come first, so that reading them does not walk through a large request. For the same reason this is
 -- a rowid table: rows of any size stay out of the index of IDs. `worker` and `pid` accepted the run, whoever owns it.
+-- `events_before` is the last event that was there when the row was written.
 CREATE TABLE runs (
     id             TEXT PRIMARY KEY NOT NULL,
     status         TEXT NOT NULL,
@@ -41,7 +42,8 @@ CREATE TABLE runs (
     response       BLOB,
     request        BLOB NOT NULL,
     worker         TEXT,
-    pid            INTEGER
+    pid            INTEGER,
+    events_before  INTEGER
 );
 
 -- Both indexes cover their queries (which takes `status` too, though it is the same in all their entries) and hold

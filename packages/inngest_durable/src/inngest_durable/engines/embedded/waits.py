@@ -148,8 +148,9 @@ def _already(cursor: Cursor, write: SaveMemoWith, wait: WaitFor) -> Memo | None:
     if wait.since is None:
         return None
     # All of them at once: the cursor is needed for other statements.
-    rows = cursor.execute(QUERIES["events_since"], (write.app_id, wait.name, wait.since)).fetchall()
-    for event_id, name, data, ts in rows:
+    sought = write.app_id, wait.name
+    rows = cursor.execute(QUERIES["events_since"], (*sought, wait.since, write.run_id, *sought)).fetchall()
+    for event_id, name, data, ts, *_ in rows:
         event = SentEvent(event_id, name, data.encode(), ts)
         if event_id in wait.taken or not fits_at(wait.path, wait.value, fields := event.fields()):
             continue
@@ -159,11 +160,9 @@ def _already(cursor: Cursor, write: SaveMemoWith, wait: WaitFor) -> Memo | None:
 
 
 def _receive(cursor: Cursor, app_id: str, events: tuple[SentEvent, ...], at: float, found: Found) -> int:
-    # It comes after all runs that are there, also if the clock was set back since they began: see `events_since`.
-    (latest,) = cursor.execute(QUERIES["latest_run"]).fetchone() or (at,)
-    written, received_at = 0, max(at, latest)
+    written = 0
     for event in events:
-        row = (event.id, app_id, event.name, event.data.decode(), event.ts, received_at)
+        row = (event.id, app_id, event.name, event.data.decode(), event.ts, at)
         cursor.execute(QUERIES["add_event"], row)
         if cursor.rowcount:
             written += _ROW + len(event.data) + _tell_waits(cursor, app_id, event, at, found)

@@ -6,11 +6,15 @@ ON CONFLICT (app_id, id) DO UPDATE SET
     name = excluded.name, data = excluded.data, ts = excluded.ts, received_at = excluded.received_at
 WHERE events.received_at <= excluded.received_at - 86400
 
--- name: events_since
-SELECT id, name, data, ts FROM events WHERE app_id = ? AND name = ? AND received_at >= ? ORDER BY received_at, seq
+-- What came since a moment by the clock, or since the run's row was written: the clock may have been set back since
+-- then, and the row is written some milliseconds after the run began.
 
--- name: latest_run
-SELECT created_at FROM runs ORDER BY id DESC LIMIT 1
+-- name: events_since
+SELECT id, name, data, ts, received_at, seq FROM events WHERE app_id = ? AND name = ? AND received_at >= ?
+UNION
+SELECT id, name, data, ts, received_at, seq FROM events
+WHERE seq > (SELECT events_before FROM runs WHERE id = ?) AND +app_id = ? AND +name = ?
+ORDER BY received_at, seq
 
 -- name: oldest_event
 SELECT min(received_at) FROM events
