@@ -32,6 +32,11 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
+# Turns of the event loop in which a body comes that is there already.
+_TURNS = 8
+
+
 class AsgiEdge:
     """
     The ASGI callable round *app*.
@@ -211,9 +216,12 @@ class _Body:
     async def request(self) -> RecordedRequest:
         """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""
         scope = self._scope
-        if not self._complete:
-            # The framework reads the body in a task of its own, which may begin after this; this only waits for it.
-            # Also where no header tells of a body: a test client's request has one all the same.
+        # The framework reads the body in a task of its own, which may begin after this.
+        if not self._complete and not _may_have_body(scope):
+            # No header tells of a body, so from a server there is none. A test client's comes in a few turns.
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+        elif not self._complete:
             self._awaited = asyncio.get_running_loop().create_future()
             await self._awaited
         if (excess := self._kept.excess) is not None:
@@ -318,6 +326,13 @@ class _ReentryRecorder(_Recorder):
         await super().send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.sent.set()
+
+
+def _may_have_body(scope: Scope) -> bool:
+    """Whether a body may come: in HTTP/1, one of two headers would tell (RFC 9112, 6.3)."""
+    if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
+        return True
+    return any(name.lower() in _BODY_HEADERS for name, _ in scope["headers"])
 
 
 async def _nowhere(message: Message) -> None:

@@ -239,7 +239,8 @@ class ThreadPass(Pass):
         wake_at = memo.wake_at or 0.0
         if not (self.interrupted or self.over) and wake_at <= self.clock.now():
             return
-        self._wake_times += (wake_at,)
+        with self._lock:
+            self._wake_times += (wake_at,)
         raise self.cut(branch)
 
     def _begun(self) -> None:

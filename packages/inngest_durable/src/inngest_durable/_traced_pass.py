@@ -58,6 +58,9 @@ class TracedPass(Pass):
 
     def _log_failure(self, memo: Memo, traceback: str) -> None:
         super()._log_failure(memo, traceback)
+        if not self.span.is_recording():
+            # The pass has been let go, and its span has ended.
+            return
         # Also where the function returned, and its result cannot be recorded: the attempt's span has ended by then.
         facts: dict[str, str | int] = {_spans.STEP: memo.key, _spans.ATTEMPT: memo.attempt}
         if memo.failure is not None:

@@ -7,6 +7,7 @@ configures, as for any instrumented library.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -85,13 +86,15 @@ class TracedEndpoint(Endpoint):
             holder.request = partial(self._traced_request, holder.request, begun)
         else:
             begun.append(self._begin("reentry", holder.claim.run.request))
-        current = None
         try:
             current = await super().open(holder, _TRACED[pass_type])
-        finally:
-            if current is None and begun:
-                # By an earlier run with the same idempotency key, say.
-                _end(trace.get_current_span(begun[0]), "answered")
+        except BaseException as error:
+            for inside in begun:
+                _not_begun(trace.get_current_span(inside), error)
+            raise
+        if current is None and begun:
+            # By an earlier run with the same idempotency key, say.
+            _end(trace.get_current_span(begun[0]), "answered")
         if isinstance(current, TracedPass):
             current.tracer, current.inside = self._tracer, begun[0]
             current.span = trace.get_current_span(current.inside)
@@ -145,6 +148,15 @@ class TracedEndpoint(Endpoint):
 def _span_of(current: Pass) -> Span:
     assert isinstance(current, TracedPass)
     return current.span
+
+
+def _not_begun(span: Span, error: BaseException) -> None:
+    """Note that *error* came before the handler could begin: the client went, most often."""
+    if isinstance(error, asyncio.CancelledError):
+        _interrupted(span, CLIENT_GONE)
+    else:
+        _spans.failed(span, error)
+        _end(span, "failed")
 
 
 def _interrupted(span: Span, reason: str) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inngest_durable import NonRetriableError
 
 from packages.inngest_durable.tests.adapters.colourless import Web, over_both, over_quart_only, step
+from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.shop import bare_shop
 from packages.inngest_durable.tests.adapters.site import Site
 from packages.inngest_durable.tests.adapters.test_clients_leave import connection_of
@@ -28,8 +30,19 @@ def site(tmp_path: Path, web: Web, traces: Traces, serve: Callable[..., Site]) -
         await step.run("reserve", shop.outside.act, "reserve")
         return await step.run("charge", shop.outside.held, "charge")
 
+    @shop.app.get("/refused")
+    @shop.inngest.endpoint(id="refused")
+    async def refused() -> Any:
+        return await step.run("charge", refuse, shop.outside)
+
     shop.inngest.init_app(shop.app)
     return serve(shop.app, shop.inngest)
+
+
+def refuse(outside: Outside) -> None:
+    """Refuse the card, once the gate is open."""
+    outside.held("charge")
+    raise NonRetriableError("the card is refused")
 
 
 @over_quart_only
@@ -46,6 +59,19 @@ def test_pass_whose_client_leaves(site: Site, traces: Traces) -> None:
     assert facts(second)["outcome"] == "completed"
     assert parent(traces.only("step charge")) == parent(second) == identity(first)
     assert not any(map(is_error, traces.all()))
+
+
+@over_quart_only
+def test_step_that_fails_after_its_client_left(site: Site, traces: Traces, caplog: pytest.LogCaptureFixture) -> None:
+    """The pass's span has ended by then, and takes no event any more."""
+    with connection_of(site, "/refused"):
+        site.outside.wait_for("charge")
+    wait_until(lambda: traces.of("run refused"), "the pass to end")
+    site.outside.open("charge")
+    wait_until(lambda: len(traces.of("run refused")) == 2, "the next pass to end")
+
+    assert is_error(traces.only("step charge"))
+    assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
 @over_both

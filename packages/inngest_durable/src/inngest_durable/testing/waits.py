@@ -157,7 +157,12 @@ class MemoryWaits:
             event = received.event
             # By the clock, which may have been set back, or by the order in which they came.
             is_new = received.at >= wait.since or received.seq > self._events_before[write.run_id]
-            if is_new and event.id not in wait.taken and (received.app_id, event.name) == (write.app_id, wait.name) and _fits(wait, event):
+            if (
+                is_new
+                and event.id not in wait.taken
+                and (received.app_id, event.name) == (write.app_id, wait.name)
+                and _fits(wait, event)
+            ):
                 return replace(write.memo, state=StepState.COMPLETED, attempt=1, result=event.json(), wake_at=None)
         return None
 

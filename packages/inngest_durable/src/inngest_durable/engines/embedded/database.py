@@ -125,7 +125,8 @@ class Database:
     def log_bytes(self) -> int:
         """Return how long the write-ahead log is; 0 if there is none."""
         try:
-            return Path(f"{self.path}-wal").stat().st_size
+            # Beside the file itself, where the path is a link to it.
+            return Path(f"{os.path.realpath(self.path)}-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
