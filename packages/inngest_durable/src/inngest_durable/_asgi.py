@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing
 from typing import Any
 
+from ._asgi_messages import (
+    ASGIApp,
+    Body,
+    Message,
+    Receive,
+    Recorder,
+    ReentryRecorder,
+    Scope,
+    Send,
+    nowhere,
+    replay_body,
+)
 from ._core import http
-from ._core.limits import Limits
-from ._core.model import Headers, RecordedRequest, RecordedResponse
-from ._recording import Kept, KeptResponse
+from ._core.model import RecordedRequest, RecordedResponse
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
 from .engines.inngest.answers import refused_answer
@@ -24,17 +32,6 @@ from .errors import RequestTooLargeError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
-# Turns of the event loop in which a body comes that is there already.
-_TURNS = 8
 
 
 class AsgiEdge:
@@ -72,8 +69,8 @@ class AsgiEdge:
             return request
 
         holder = Holder(recorded_request, claim)
-        recorder = _ReentryRecorder(holder, _nowhere, request.method, self._client.limits)
-        receive = _replay_body(request.body, recorder.sent)
+        recorder = ReentryRecorder(holder, nowhere, request.method, self._client.limits)
+        receive = replay_body(request.body, recorder.sent)
         await self._exchange(self._scope_of(request, holder), receive, recorder)
         if holder.current_pass is None:
             await conclude_unreached(self._client, claim, recorder.response or SERVER_ERROR)
@@ -81,7 +78,7 @@ class AsgiEdge:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give a request that starts a later pass to the engine: the application sees what the run has recorded."""
         try:
-            answer = await self._dispatched(_Body(scope, receive, self._client.limits.request_body))
+            answer = await self._dispatched(Body(scope, receive, self._client.limits.request_body))
         except asyncio.CancelledError:
             # The web server stops, and would answer in its own way: Inngest takes that for the end of the run.
             await self._send_dispatched(refused_answer(503, "the process stops"), send)
@@ -93,7 +90,7 @@ class AsgiEdge:
             answer = refused_answer(503, "the application's log says why")
         await self._send_dispatched(answer, send)
 
-    async def _dispatched(self, body: _Body) -> RecordedResponse:
+    async def _dispatched(self, body: Body) -> RecordedResponse:
         if not self._client.is_started():
             await self._client.start()
         await body.whole()
@@ -105,16 +102,16 @@ class AsgiEdge:
 
     async def _first_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self._client.limits
-        body = _Body(scope, receive, limits.request_body)
+        body = Body(scope, receive, limits.request_body)
         body.holder = scope[HOLDER_KEY] = holder = Holder(body.request)
         try:
-            await self._exchange(scope, body.receive, _Recorder(holder, send, scope["method"], limits))
+            await self._exchange(scope, body.receive, Recorder(holder, send, scope["method"], limits))
         finally:
             # Scope, holder and body refer to each other: without this, each request is left to the cycle collector.
             del scope[HOLDER_KEY]
             body.holder = None
 
-    async def _exchange(self, scope: Scope, receive: Receive, recorder: _Recorder) -> None:
+    async def _exchange(self, scope: Scope, receive: Receive, recorder: Recorder) -> None:
         holder = recorder.holder
         broken: Exception | None = None
         try:
@@ -181,179 +178,3 @@ class AsgiEdge:
             return message
 
         return drained
-
-
-class _Body:
-    """Hands the request's messages on, and keeps the body for the record."""
-
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
-        self.holder: Holder | None = None
-        self._scope = scope
-        self._receive = receive
-        self._kept = Kept("request_body", limit)
-        self._complete = False
-        self._awaited: asyncio.Future[None] | None = None
-
-    async def receive(self) -> Message:
-        """Return the next message from the client."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._kept.add(message.get("body", b""))
-            if not message.get("more_body", False):
-                self._complete = True
-                if self._awaited is not None and not self._awaited.done():
-                    self._awaited.set_result(None)
-        elif message["type"] == "http.disconnect" and self.holder is not None:
-            _interrupt(self.holder, "the client went away")
-        return message
-
-    async def whole(self) -> None:
-        """Read the body to its end, where no framework does. Raises ConnectionAbortedError if the client has gone."""
-        while not self._complete:
-            if (await self.receive())["type"] == "http.disconnect":
-                raise ConnectionAbortedError("the client went away before its request had come in whole")
-
-    async def request(self) -> RecordedRequest:
-        """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""
-        scope = self._scope
-        # The framework reads the body in a task of its own, which may begin after this.
-        if not self._complete and not _may_have_body(scope):
-            # No header tells of a body, so from a server there is none. A test client's comes in a few turns.
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
-        elif not self._complete:
-            self._awaited = asyncio.get_running_loop().create_future()
-            await self._awaited
-        if (excess := self._kept.excess) is not None:
-            raise RequestTooLargeError(excess)
-        client, server = scope.get("client"), scope.get("server")
-        return RecordedRequest(
-            method=scope["method"],
-            scheme=scope.get("scheme", "http"),
-            root_path=scope.get("root_path", ""),
-            path=scope["path"],
-            raw_path=scope.get("raw_path") or scope["path"].encode(),
-            query_string=scope.get("query_string", b""),
-            headers=tuple(map(tuple, scope["headers"])),
-            client=tuple(client) if client else None,
-            server=tuple(server) if server else None,
-            http_version=scope.get("http_version", "1.1"),
-            body=self._kept.whole(),
-        )
-
-
-class _Recorder:
-    """Passes the framework's response on, or its substitute, and keeps what ends the run."""
-
-    def __init__(self, holder: Holder, send: Send, method: str, limits: Limits) -> None:
-        self.holder = holder
-        self.started = False
-        self.response: RecordedResponse | None = None
-        self._send = send
-        self._method = method
-        self._limit = limits.response
-        self._substituted = False
-        self._kept: KeptResponse | None = None
-
-    async def send(self, message: Message) -> None:
-        """Take one message from the framework."""
-        if message["type"] == "http.response.start":
-            await self._start(message)
-        elif not self._substituted:
-            await self._send(message)
-            if self._kept is not None and message["type"] == "http.response.body":
-                self._keep(self._kept, message.get("body", b""), not message.get("more_body", False))
-
-    async def _start(self, message: Message) -> None:
-        self.started = True
-        holder = self.holder
-        headers: Headers = tuple(message.get("headers", ()))
-        if holder.substitute is not None:
-            self._substituted = True
-            answer = holder.substitute(headers)
-            if isinstance(answer, http.StreamedResponse):
-                await self._send_stream(answer)
-            else:
-                await self._send_whole(answer)
-            return
-        run = holder.claim or (holder.current_pass.claim if holder.current_pass is not None else None)
-        if run is not None and run.accepted:
-            self._kept = KeptResponse(message["status"], headers, self._limit)
-        if run is not None:
-            message = {**message, "headers": [*headers, (http.RUN_ID_HEADER, run.run.id.encode())]}
-        await self._send(message)
-
-    def _keep(self, kept: KeptResponse, chunk: bytes, is_last: bool) -> None:
-        """Note that *chunk* has been sent."""
-        if chunk:
-            kept.add(chunk)
-        elif self.response is not None:
-            return
-        # A server that has seen the declared length may end the connection before the framework's last, empty chunk.
-        if is_last or kept.has_declared_length:
-            self.response = kept.recorded()
-
-    async def _send_whole(self, response: RecordedResponse) -> None:
-        headers = http.framed(response)
-        body = b"" if self._method == "HEAD" else response.body
-        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def _send_stream(self, response: http.StreamedResponse) -> None:
-        """Send what comes, as fast as the client takes it; a client that goes away ends the framework's task."""
-        async with aclosing(response.chunks) as chunks:
-            await self._send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-            if self._method != "HEAD":
-                async for chunk in chunks:
-                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class _ReentryRecorder(_Recorder):
-    """
-    The recorder of a re-entry.
-
-    Attributes:
-        sent: Whether the framework's response is complete.
-    """
-
-    def __init__(self, holder: Holder, send: Send, method: str, limits: Limits) -> None:
-        super().__init__(holder, send, method, limits)
-        self.sent = asyncio.Event()
-
-    async def send(self, message: Message) -> None:
-        """Take one message from the framework."""
-        await super().send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.sent.set()
-
-
-def _may_have_body(scope: Scope) -> bool:
-    """Whether a body may come: in HTTP/1, one of two headers would tell (RFC 9112, 6.3)."""
-    if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
-        return True
-    return any(name.lower() in _BODY_HEADERS for name, _ in scope["headers"])
-
-
-async def _nowhere(message: Message) -> None:
-    """Take a re-entry's response: nobody is connected, and the recorder has kept it."""
-
-
-def _replay_body(body: bytes, sent: asyncio.Event) -> Receive:
-    """Give the body once, and the disconnect when the response is complete: before, it would cancel the handler."""
-    given = False
-
-    async def receive() -> Message:
-        nonlocal given
-        if given:
-            await sent.wait()
-            return {"type": "http.disconnect"}
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
-
-
-def _interrupt(holder: Holder, reason: str) -> None:
-    if holder.current_pass is not None:
-        holder.current_pass.interrupt(reason)

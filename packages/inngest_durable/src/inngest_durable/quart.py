@@ -14,7 +14,8 @@ from typing import Any, TypeVar, cast
 from quart import Quart, Response, current_app, has_request_context, request
 
 from . import _werkzeug
-from ._asgi import ASGIApp, AsgiEdge
+from ._asgi import AsgiEdge
+from ._asgi_messages import ASGIApp
 from ._core import http
 from ._pass import PassKind
 from .endpoint import Endpoint
