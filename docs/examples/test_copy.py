@@ -17,7 +17,7 @@ from e2e.processes import Process, free_port
 
 EXAMPLES = Path(__file__).parent
 PAGE = (EXAMPLES.parent / "copy.md").read_text()
-ORDER = json.loads(re.findall(r"^curl .* --json '(.*)'$", PAGE, re.MULTILINE)[0])
+ORDER = json.loads(re.findall(r"^curl .* 'Content-Type: application/json' \\\n  -d '(.*)'$", PAGE, re.MULTILINE)[0])
 SERVED = {"quart_app": ("uvicorn", "--port={}"), "flask_app": ("gunicorn", "--bind=127.0.0.1:{}")}
 
 

@@ -31,10 +31,10 @@ def curl(demo: TripBooker, part: str) -> httpx.Response:
     [arguments] = [arguments for arguments in curls(README) if any(part in argument for argument in arguments)]
     [url] = [argument.replace(DEFAULT_URL, demo.url) for argument in arguments if argument.startswith(DEFAULT_URL)]
     with httpx.Client(follow_redirects="-L" in arguments, timeout=30) as client:
-        if "--json" not in arguments:
+        if "-d" not in arguments:
             return client.get(url)
-        body = arguments[arguments.index("--json") + 1]
-        return client.post(url, content=body, headers={"Content-Type": "application/json"})
+        name, value = arguments[arguments.index("-H") + 1].split(": ")
+        return client.post(url, content=arguments[arguments.index("-d") + 1], headers={name: value})
 
 
 def shown(demo: TripBooker, part: str) -> bool:

@@ -29,12 +29,13 @@ Kill the server while it charges the card, then ask what became of the booking:
   curl -L '{url}/api/booking?bookingId=BK-4&crash=process-payment'
   curl '{url}/api/bookings/BK-4/calls'
 Book flight, hotel and car side by side, with a hotel that fails twice, and one that has no room (409):
-  curl -L '{url}/api/package?fail=book-hotel:2' --json \\
-    '{{"bookingId": "PK-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}}'
-  curl -L '{url}/api/package?fail=book-hotel:always' --json \\
-    '{{"bookingId": "PK-2", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}}'
+  curl -L '{url}/api/package?fail=book-hotel:2' -H 'Content-Type: application/json' \\
+    -d '{{"bookingId": "PK-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}}'
+  curl -L '{url}/api/package?fail=book-hotel:always' -H 'Content-Type: application/json' \\
+    -d '{{"bookingId": "PK-2", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}}'
 Order something (POST; the body is kept with the run), then ask for the calls made for its user:
-  curl -L '{url}/api/orders?crash=process' --json '{{"userId": "ada", "data": {{"item": "umbrella"}}}}'
+  curl -L '{url}/api/orders?crash=process' -H 'Content-Type: application/json' \\
+    -d '{{"userId": "ada", "data": {{"item": "umbrella"}}}}'
   curl '{url}/api/bookings/ada/calls'
 
 Stop with Ctrl-C.
