@@ -39,7 +39,7 @@ def test_page_is_accessible_while_a_run_goes_on(page: Page, console_errors: list
 def test_page_is_accessible(page: Page) -> None:
     """Nothing is found by axe before a booking, while it waits for a person, and however it ends."""
     booking = BookingPage(page, "/?booking=BK-none")
-    expect(booking.title).to_have_text("No such booking")
+    expect(booking.title).to_have_text("No such booking on this page")
     assert violations(page) == []
     booking = BookingPage(page)
     assert violations(page) == []

@@ -165,5 +165,5 @@ def test_address_of_an_unknown_booking_says_so(page: Page, trip_booker: TripBook
     """A reference that nobody knows starts nothing."""
     booking = BookingPage(page, "/?kind=flight&booking=BK-none")
 
-    expect(booking.title).to_have_text("No such booking")
+    expect(booking.title).to_have_text("No such booking on this page")
     assert trip_booker.world.calls("BK-none") == []

@@ -73,8 +73,10 @@ const accepting = () => ({ state: "running", pill: "Sent", title: "Sent", messag
 const unknown = ({ id }) => ({
   state: "failed",
   pill: "Not found",
-  title: "No such booking",
-  message: `This server knows no booking ${id} of this kind. If it died before it had accepted the request, nothing was begun.`,
+  title: "No such booking on this page",
+  message:
+    `No booking ${id} of this kind was made on this page. What was booked by curl is at /api/bookings/${id}. ` +
+    "If the server died before it had accepted the request, nothing was begun.",
 });
 
 function lost(run) {
