@@ -15,7 +15,6 @@ it find the run of the dead together.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +27,7 @@ from quart import Quart
 
 from crash_matrix.newer import NewerDatabase
 from crash_matrix.patterns import PATTERNS, Pattern
-from crash_matrix.traps import LATE, LateStore, Traps
+from crash_matrix.traps import REFUSALS, LateStore, Traps
 from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.colourless import (
@@ -46,8 +45,6 @@ EVENT_KEY = "key"
 PRUNES_SECONDS = 0.1
 # Longer than any play: a step that gave up would be tried again.
 HELD_SECONDS = 300
-# Time for a worker that is late to do harm.
-LATE_SECONDS = 0.1
 
 
 def create_quart_app() -> Quart:
@@ -68,7 +65,7 @@ def _build() -> tuple[Quart, Inngest]:
     inngest = Inngest(
         "matrix", adapter_of(endpoint_adapter), _engine(database_of(folder), effects, pattern), event_key=EVENT_KEY
     )
-    steps = Steps(effects, pattern.hit if os.environ.get("RACES") else "")
+    steps = Steps(effects, pattern.hit, REFUSALS.get(os.environ.get("RACES", ""), ""))
     _add_sequences(app, inngest, steps)
     _add_pauses(app, inngest, steps)
     _add_family(app, inngest, steps)
@@ -109,12 +106,14 @@ class Steps:
 
     Args:
         effects: What they have.
-        raced: The step that is to be under way while another worker acts too late, or empty.
+        hit: The step that is hit.
+        refusal: What another worker is to be refused while that step is under way, or empty.
     """
 
-    def __init__(self, effects: Effects, raced: str) -> None:
+    def __init__(self, effects: Effects, hit: str, refusal: str) -> None:
         self._effects = effects
-        self._raced = raced
+        self._hit = hit
+        self._refusal = refusal
 
     def enter(self, name: str, endpoint: str) -> None:
         """Record that a pass begins."""
@@ -140,9 +139,8 @@ class Steps:
         self._effects.begin(action)
         if holds:
             self._effects.outside.held(f"{action} holds", HELD_SECONDS)
-        if self._raced and action.endswith(f".{self._raced}"):
-            self._effects.outside.wait_for(LATE)
-            time.sleep(LATE_SECONDS)
+        if self._refusal and action.endswith(f".{self._hit}"):
+            self._effects.outside.wait_for(self._refusal)
         if pause and len(self._effects.outside.calls(f"{action} begins")) == 1:
             raise RetryAfterError("not yet", timedelta(milliseconds=pause))
         return self._effects.perform(action)

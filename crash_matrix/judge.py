@@ -13,6 +13,7 @@ from crash_matrix.cells import Cell
 from crash_matrix.clients import wait_for
 from crash_matrix.newer import MIGRATION
 from crash_matrix.play import Outcome
+from crash_matrix.traps import REFUSALS
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.records import Records
@@ -44,6 +45,7 @@ class Judge:
             complaint
             for judged in (
                 self._deaths,
+                self._race,
                 self._end,
                 self._answers,
                 self._calls,
@@ -60,6 +62,12 @@ class Judge:
         """Every process that was to die has died, of that and of nothing else."""
         expected = [-9] * self._point.deaths if self._point.code == -9 else [self._point.code]
         yield from _differ("exit codes of the dead", expected, [*self._outcome.deaths.values()])
+
+    def _race(self) -> Iterator[str]:
+        """In a race, the worker that was late has acted, and was refused."""
+        if raced := self._point.env_again.get("RACES"):
+            refusal = REFUSALS[raced]
+            yield from _differ(f"{refusal}, to the late worker", True, refusal in self._counts)
 
     def _end(self) -> Iterator[str]:
         """The run has ended, and so has the one that it invoked."""

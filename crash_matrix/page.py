@@ -29,8 +29,8 @@ nox -s crash_matrix -- --only sequential/quart/1/after-effect      # one cell: p
 nox -s crash_matrix -- --only 'saga/*/2'                           # all of these
 ```
 
-and a part of it is played by every plain `nox`: each point with each adapter and each number of workers, and the
-patterns in turn.
+and a part of it is played by every plain `nox`: each point with both adapters, and with one worker and with two, and
+the patterns in turn.
 """
 
 _MARKS = f"""\
@@ -52,6 +52,7 @@ The steps write each call and each effect to a ledger: one line each, appended t
 the death of any process. Then:
 
 - **The processes died** as often as they were to, and of nothing else.
+- **The late worker was refused**, in the two races, while the step was under way in the other one.
 - **The run has ended** as completed, and there is one; the same of the run that it invoked.
 - **The answer is right**, to the client that insists (it follows its redirect, or asks at the wait URL of its run when
   its connection broke), and once more at the wait URL of each worker that lives: the status, and the result of each

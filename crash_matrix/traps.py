@@ -3,7 +3,8 @@ Where the engine comes by when it writes: the process may kill itself there.
 
 Wrapped round what executes a write and round the commit, in the server processes of the matrix; the package itself
 knows nothing of it. ``<what> rows`` is in the open transaction, after that write; ``<what> told`` is after the COMMIT
-has returned, before anybody is told. `Effects` counts the passages, and kills at those that are armed.
+has returned, before anybody is told. `Effects` counts the passages, and kills at those that are armed. ``<what>
+refused`` is a recovery or a claim that changed nothing, since another worker was first.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.crash.effects import Effects
 
 TORN = "checkpoint torn"
-# The run of the dead was found by a worker; the second one acts on it.
-FOUND, LATE = "recovery finds", "recovery late"
+# The run of the dead was found by a worker.
+FOUND = "recovery finds"
+# What the worker that acts on it too late is refused, by where both have found it.
+REFUSALS = {"orphans": "recovery refused", "due": "claim refused"}
 # A frame of the log is a header and a page; a checkpoint may be no more than one.
 _TORN_BYTES = 24 + 2048
 _PATIENCE_SECONDS = 60
@@ -76,6 +79,8 @@ class Traps:
             if written and (what := self._what(cursor.connection, write)):
                 self._written.append(what)
                 self._effects.pass_by(f"{what} rows")
+            elif not written and isinstance(write, RecoverRun | ClaimRun):
+                self._effects.outside.record(f"{self._what(cursor.connection, write)} refused")
             return written
 
         return executed
@@ -160,7 +165,6 @@ class LateStore(SqliteStore):
             wait_until(lambda: len(self._outside.calls(FOUND)) > 1, "the other worker to find it", _PATIENCE_SECONDS)
             if number == 2:
                 wait_until(lambda: self._outside.calls("claim told"), "the first to claim it", _PATIENCE_SECONDS)
-                self._outside.record(LATE)
         return found
 
     def _is_hit(self, due: DueRun) -> bool:
