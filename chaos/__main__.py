@@ -26,6 +26,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep the folder of a clean run, too")
     parser.add_argument("--no-mount", action="store_true", help="use the ordinary disk: files that may not grow")
     options = parser.parse_args(arguments)
+    if options.minutes <= 0 or options.clients < 1:
+        parser.error("--minutes is more than 0, and --clients at least 1")
     if options.seed is None:
         options.seed = random.randrange(1_000_000)
     return options

@@ -77,6 +77,9 @@ class Books:
                 Fault("foreign", run.name, run.id, "nobody asked for it") for run in runs if run.name not in known
             )
         self.faults.extend(self._shared_keys())
+        if not any(map(self.runs_of, all_sent)):
+            # Else what did nothing, or was told to do nothing, would be as clean as what went well.
+            self.faults.append(Fault("empty", "all", "", f"{len(all_sent)} requests were sent, and no run accepted"))
 
     def _faults_of(self, sent: Sent) -> Iterator[Fault]:
         request, runs = sent.request, self.runs_of(sent)

@@ -21,14 +21,15 @@ PID, SUCCESSOR = 100, 200
 class Scene:
     """One request that went well: tests spoil it, and ask for the faults."""
 
-    def __init__(self, kind_name: str = "chain") -> None:
+    def __init__(self, kind_name: str = "chain", name: str = "n") -> None:
         kind = KINDS[kind_name]
         fails = 1 if kind.flaky else 0
-        self.sent = Sent(Request("n", kind_name, f"/{kind.route}/n", fails, ("quart-1",), False, False, 0.0))
+        self.sent = Sent(Request(name, kind_name, f"/{kind.route}/{name}", fails, ("quart-1",), False, False, 0.0))
+        self.all_sent = [self.sent]
         self.diary = Diary()
         steps = [*kind.steps, *(CHILD.steps if kind.child else ())]
         self.effects = [
-            Effect("n", step, f"key-{step}", f"{step}!", PID, float(at), step == kind.refused)
+            Effect(name, step, f"key-{name}-{step}", f"{step}!", PID, float(at), step == kind.refused)
             for at, step in enumerate(steps)
         ]
         if kind.flaky:
@@ -36,10 +37,10 @@ class Scene:
             self.effects.insert(1, _changed(in_the_end, token="failed", at=0.5, refused=True))
         tokens: dict[str, str | None] = {step: f"{step}!" for step in steps}
         status, body = right_response(kind, tokens)
-        self.runs = [Run("R", "quart", kind.route, "n", "completed", (status, body), _of(kind.steps, kind.refused))]
+        self.runs = [Run("R", "quart", kind.route, name, "completed", (status, body), _of(kind.steps, kind.refused))]
         if kind.child:
             response = right_response(CHILD, tokens)
-            self.runs.append(Run("C", "quart", CHILD.route, "n", "completed", response, _of(CHILD.steps)))
+            self.runs.append(Run("C", "quart", CHILD.route, name, "completed", response, _of(CHILD.steps)))
         self.sent.answers.append(Answer("request", "quart-1", 0.0, 1.0, status, "R", body=body))
 
     def faults(self) -> list[str]:
@@ -49,7 +50,7 @@ class Scene:
     def books(self) -> Books:
         """Return the books, done."""
         books = Books(self.runs, self.effects, self.diary)
-        books.check([self.sent])
+        books.check(self.all_sent)
         return books
 
     def repeat(self, step: str, pid: int = SUCCESSOR) -> None:
@@ -63,8 +64,10 @@ class Scene:
         self.sent.answers[0] = replace(self.sent.answers[0], body=response[1])
 
     def begin_nothing(self, error: str) -> None:
-        """Let there be no run, and let the client see an error."""
-        self.runs, self.effects = [], []
+        """Let there be no run, and let the client see an error; another request went well."""
+        other = Scene(name="other")
+        self.runs, self.effects = other.runs, other.effects
+        self.all_sent.append(other.sent)
         self.sent.answers = [Answer("request", "quart-1", 10.0, 11.0, error=error)]
 
 
@@ -256,7 +259,7 @@ def test_request_without_run_may_have_had_the_effect_of_its_first_step(
     scene = Scene(kind_name)
     effects = scene.effects[:steps]
     scene.begin_nothing("connection lost")
-    scene.effects = effects
+    scene.effects += effects
     scene.diary.troubles.append(Trouble("kill", "quart-1", 10.0, 12.0))
 
     assert scene.faults() == faults
@@ -267,3 +270,20 @@ def test_run_that_nobody_asked_for_is_a_fault() -> None:
     scene.runs.append(replace(scene.runs[0], id="S", name="other"))
 
     assert scene.faults() == ["foreign"]
+
+
+def test_nothing_sent_is_not_clean() -> None:
+    books = Books([], [], Diary())
+    books.check([])
+
+    assert [str(fault) for fault in books.faults] == ["empty: all: 0 requests were sent, and no run accepted"]
+
+
+def test_requests_of_which_none_was_accepted_are_not_clean() -> None:
+    """Though each of them has an error that is explained."""
+    scene = Scene()
+    scene.begin_nothing("connection refused")
+    scene.all_sent, scene.runs, scene.effects = [scene.sent], [], []
+    scene.diary.troubles.append(Trouble("kill", "quart-1", 10.0, 12.0))
+
+    assert scene.faults() == ["empty"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.__main__ import parse
+
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "chaos", "--minutes", "0.33", "--clients", "2")
 # The load, and all deadlines after it.
@@ -21,14 +23,22 @@ def test_twenty_seconds_of_chaos_leave_nothing_lost_twice_or_stuck() -> None:
     done = subprocess.run(
         [*COMMAND, "--seed", "8"], cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
     )
-    disturbances = re.findall(r"^(kill|term|stop|lock|full|clock|cut|blackout) +\d+$", done.stdout, re.MULTILINE)
-    (sent, runs) = re.findall(r"^all +(\d+) .* (\d+) +\d+ +\d+$", done.stdout, re.MULTILINE)[0]
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    disturbances = re.findall(r"^(kill|term|stop|lock|full|clock|cut|blackout) +\d+$", done.stdout, re.MULTILINE)
+    ((sent, runs),) = re.findall(r"^all +(\d+) .* (\d+) +\d+ +\d+$", done.stdout, re.MULTILINE)
     assert "accounting: clean" in done.stdout
     assert len(disturbances) == 8
     assert int(sent) > 20
     assert int(runs) > int(sent) / 4
+
+
+@pytest.mark.parametrize("options", ["--minutes=0", "--minutes=-3", "--clients=0"])
+def test_exercise_without_time_or_clients_is_refused(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse([options])
+
+    assert "--minutes is more than 0, and --clients at least 1" in capsys.readouterr().err
 
 
 def test_plan_is_printed_and_the_same_for_the_same_seed() -> None:
