@@ -34,10 +34,11 @@ async def mail(order: str, receipt: str) -> None:
 
 def note(order: str, what: str, key: str = "") -> None:
     """Write down what was done, and for which key."""
-    with LOG.open("a") as log:
-        log.write(f"{order} {what}\n")
+    # The key first: whoever is killed in between has not been seen to charge, and does not charge again.
     with KEYS.open("a") as keys:
         keys.write(f"{key}\n")
+    with LOG.open("a") as log:
+        log.write(f"{order} {what}\n")
 
 
 def is_known(key: str) -> bool:
