@@ -60,7 +60,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test the SDK, the apps and the README, in four processes; `nox -s tests -- -k retry` runs a part in one."""
+    """
+    Test SDK, apps and documentation, with short forms of chaos and crash matrix, in four processes.
+
+    `nox -s tests -- -k retry` runs a part in one.
+    """
     session.install("-q", *group("test"), "-e", SDK, "-e", TRIP_BOOKER, "-e", BUN_EQUIVALENT)
     session.run("pytest", *(session.posargs or PARALLEL))
 
