@@ -111,6 +111,8 @@ class Cuts:
                 cut.faults.extend(self._check(folder, cut, shown, requests))
             except (RuntimeError, sqlite3.DatabaseError) as error:
                 cut.faults.append(Fault("damaged", folder.name, "", str(error)))
+            except TimeoutError as error:
+                cut.faults.append(Fault("stuck", folder.name, "", str(error)))
         if cut is None or not cut.faults:
             shutil.rmtree(folder)
 

@@ -34,7 +34,7 @@ async def mail(order: str, receipt: str) -> None:
 
 def note(order: str, what: str, key: str = "") -> None:
     """Write down what was done, and for which key."""
-    # The key first: whoever is killed in between has not been seen to charge, and does not charge again.
+    # The key first: a bank that is killed in between, and knows no key, would charge again.
     with KEYS.open("a") as keys:
         keys.write(f"{key}\n")
     with LOG.open("a") as log:
