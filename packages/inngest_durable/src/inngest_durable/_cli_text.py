@@ -62,10 +62,11 @@ def described(record: RunRecord, with_query: bool) -> dict[str, Any]:
 
 def shown(shown_run: dict[str, Any]) -> str:
     """Return what `described` has returned as text for people."""
+    passes = "1 pass" if shown_run["passes"] == 1 else f"{shown_run['passes']} passes"
     fields = {
         "run": shown_run["id"],
         "endpoint": f"{shown_run['endpoint']} of {shown_run['app_id']}",
-        "status": f"{shown_run['status']}, attempt {shown_run['attempt']}, {shown_run['passes']} passes",
+        "status": f"{shown_run['status']}, attempt {shown_run['attempt']}, {passes}",
         "request": shown_run["request"],
         "answered": shown_run["response_status"],
         "created": when(shown_run["created_at"]),

@@ -101,6 +101,13 @@ def test_show_tells_all_of_a_run(archive: Archive, command: Command) -> None:
         assert text in printed
 
 
+@pytest.mark.parametrize(("epoch", "passes"), [(1, "1 pass"), (2, "2 passes")])
+def test_show_counts_passes(archive: Archive, command: Command, epoch: int, passes: str) -> None:
+    printed = command.output("show", archive.insert(epoch=epoch).id)
+
+    assert f"attempt 1, {passes}\n" in printed
+
+
 def test_show_tells_what_a_step_waits_for(archive: Archive, command: Command) -> None:
     run = archive.insert(status=RunStatus.WAITING, wake_at=4e9)
     with closing(sqlite3.connect(command.database)) as db:

@@ -28,7 +28,8 @@ logger = logging.getLogger("inngest_durable")
 
 # How often something that was taken and not kept is posted again before that counts as an outage.
 _TRIES = 6
-# The server lists so many jobs of a run; some servers tell by their details what they are about.
+# The server lists so many jobs, as it calls what it has scheduled for a run; some servers tell by their details what
+# they are about.
 _MOST_JOBS = 10
 _DETAILS = b'"Raw"'
 # The server tells a run's status from a cache of this age.
