@@ -63,7 +63,8 @@ class Worker:
 
     Attributes:
         state: What it is doing.
-        since: When that began; written by who changes it.
+        since: When it was started; written, as all of these, by who changes it.
+        restart_seconds: While it is ending, how long after its end it is started again.
     """
 
     def __init__(self, zygote: Zygote, framework: str, name: str, folder: Path) -> None:
@@ -73,6 +74,7 @@ class Worker:
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = State.DOWN
         self.since = 0.0
+        self.restart_seconds = 0.0
         self._zygote = zygote
         self._folder = folder
         self._server: ForkedServer | None = None

@@ -7,7 +7,7 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from functools import partial
@@ -125,25 +125,30 @@ class Storm:
             self._disk.fill()
             self._after(planned.seconds, partial(self._free, trouble))
         elif planned.what == "blackout":
-            for worker in self._crew:
-                self._disturb(worker, "kill", planned.seconds)
+            workers = [worker for worker in self._crew if self._may_disturb(worker)]
+            self._kill(workers, planned.seconds)
             self._diary.end(self._diary.begin("blackout"))
         else:
             self._disturb(self._crew[planned.worker], planned.what, planned.seconds)
 
     def _disturb(self, worker: Worker, what: str, seconds: float) -> None:
-        if worker.state is not State.UP or worker.name in self._troubles:
-            self._diary.skipped += 1
-        elif what == "kill":
-            self._kill(worker, seconds)
+        if not self._may_disturb(worker):
+            return
+        if what == "kill":
+            self._kill([worker], seconds)
         elif what == "term":
             self._terminate(worker, seconds)
         else:
             self._troubles[worker.name] = self._diary.begin("stop", worker.name)
             worker.signal(signal.SIGSTOP)
             self._after(
-                seconds, partial(self._kill, worker, 0.0) if what == "stop, kill" else partial(self._go_on, worker)
+                seconds, partial(self._kill, [worker], 0.0) if what == "stop, kill" else partial(self._go_on, worker)
             )
+
+    def _may_disturb(self, worker: Worker) -> bool:
+        free = worker.state is State.UP and worker.name not in self._troubles
+        self._diary.skipped += not free
+        return free
 
     def _lock(self, planned: Disturbance) -> None:
         mode = MODES[int(planned.at * 100) % len(MODES)]
@@ -158,20 +163,25 @@ class Storm:
 
     # What is done to a worker, and for it
 
-    def _kill(self, worker: Worker, restart_seconds: float) -> None:
-        if (stopped := self._troubles.pop(worker.name, None)) is not None:
-            self._diary.end(stopped)
-        self._troubles[worker.name] = self._diary.begin("kill", worker.name)
+    def _kill(self, workers: Sequence[Worker], restart_seconds: float) -> None:
+        for worker in workers:
+            if (stopped := self._troubles.pop(worker.name, None)) is not None:
+                self._diary.end(stopped)
+            self._troubles[worker.name] = self._diary.begin("kill", worker.name)
         told_at = time.monotonic()
-        worker.kill()
-        self._diary.deaths[worker.pid].append(Death(worker.name, told_at, time.monotonic(), gently=False))
-        worker.state = State.DOWN
-        self._after(restart_seconds, partial(self._start, worker))
+        for worker in workers:
+            # Before the end of any is waited for: none of several is to see another one die.
+            worker.signal(signal.SIGKILL)
+        for worker in workers:
+            worker.kill()
+            self._diary.deaths[worker.pid].append(Death(worker.name, told_at, time.monotonic(), gently=False))
+            worker.state = State.DOWN
+            self._after(restart_seconds, partial(self._start, worker))
 
     def _terminate(self, worker: Worker, restart_seconds: float) -> None:
         self._troubles[worker.name] = self._diary.begin("term", worker.name)
         self._told_at[worker.name] = time.monotonic()
-        worker.state, worker.since = State.ENDING, restart_seconds
+        worker.state, worker.restart_seconds = State.ENDING, restart_seconds
         worker.signal(signal.SIGTERM)
 
     def _go_on(self, worker: Worker) -> None:
@@ -219,7 +229,7 @@ class Storm:
             worker.kill()
         self._diary.deaths[worker.pid].append(Death(worker.name, told_at, now, gently))
         worker.state = State.DOWN
-        self._after(worker.since, partial(self._start, worker))
+        self._after(worker.restart_seconds, partial(self._start, worker))
 
     def _see_crash(self, worker: Worker, now: float) -> None:
         self._diary.faults.append(f"{worker.name} ended by itself, see server.log")
