@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -67,8 +68,9 @@ class SmallDisk:
                 try:
                     while filler.write(bytes(size)):
                         pass
-                except OSError:
-                    continue
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
 
     def free(self) -> None:
         """Let writes succeed again."""
@@ -78,8 +80,10 @@ class SmallDisk:
         """Copy what is on it, unmount it, and put the copy in its place."""
         self.free()
         copy = self._place.with_name("disk-copy")
-        shutil.copytree(self._place, copy)
-        subprocess.run(["umount", "--lazy", str(self._place)], check=True)
+        try:
+            shutil.copytree(self._place, copy)
+        finally:
+            subprocess.run(["umount", "--lazy", str(self._place)], check=True)
         self._place.rmdir()
         copy.rename(self._place)
 

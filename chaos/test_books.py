@@ -272,6 +272,13 @@ def test_run_that_nobody_asked_for_is_a_fault() -> None:
     assert scene.faults() == ["foreign"]
 
 
+def test_what_a_worker_did_by_itself_is_a_fault() -> None:
+    scene = Scene()
+    scene.diary.faults.append("quart-1 ended by itself, see server.log")
+
+    assert scene.faults() == ["worker"]
+
+
 def test_nothing_sent_is_not_clean() -> None:
     books = Books([], [], Diary())
     books.check([])
