@@ -54,10 +54,7 @@ def create_quart_app() -> Quart:
 
 def create_flask_app() -> Quart:
     """Return the application on Flask, whose runs go on at once."""
-    colourless.choose("flask")
-    app, inngest = _build()
-    inngest.start()
-    return app
+    return colourless.on_flask(_build)
 
 
 def _build() -> tuple[Quart, Inngest]:
