@@ -30,14 +30,18 @@ def systems(folder: Path) -> list[System]:
     """Return the durable app on each file."""
     found = []
     for number in FINISHED:
-        database = folder / f"finished-{number}.db"
+        database = _database(folder, number)
         if number:
             store_finished_runs(database, number, folder)
         found.append(System(f"{number:,} finished", "durable_app", database))
-    sleeping = folder / "sleeping.db"
-    shutil.copyfile(database, sleeping)
+    largest, sleeping = FINISHED[-1], folder / "sleeping.db"
+    shutil.copyfile(_database(folder, largest), sleeping)
     asyncio.run(put_to_sleep(sleeping, SLEEPING, time.time() + SLEEP_SECONDS))
-    return [*found, System(f"{number:,} finished, {SLEEPING:,} sleeping", "durable_app", sleeping)]
+    return [*found, System(f"{largest:,} finished, {SLEEPING:,} sleeping", "durable_app", sleeping)]
+
+
+def _database(folder: Path, finished: int) -> Path:
+    return folder / f"finished-{finished}.db"
 
 
 def main() -> int:
