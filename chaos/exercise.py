@@ -28,6 +28,7 @@ from chaos.requests import requests_of
 from chaos.storm import Storm
 from chaos.world import World
 from e2e.processes import wait_until
+from packages.inngest_durable.tests.adapters.records import Records
 
 # How long all runs may take to end once it is quiet.
 SETTLE_SECONDS = 90.0
@@ -203,7 +204,7 @@ class Exercise:
         """Ask the wait URL of every run for its response, at the place where its client was sent if it was."""
         told, wrong = {sent.request.name: sent.redirected_to for sent in all_sent}, 0
         ended = [run for run in runs if run.is_final]
-        paths = self._file.wait_paths([run.id for run in ended])
+        paths = Records(database_in(self._folder)).wait_paths(*(run.id for run in ended))
         for run, path in zip(ended, paths, strict=True):
             where = path if run.is_child else told.get(run.name) or path
             names = [worker.name for worker in crew.of(run.framework)]

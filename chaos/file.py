@@ -7,11 +7,8 @@ for this process.
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,13 +84,6 @@ class File:
         """Return what SQLite finds wrong with the file, or an empty text."""
         found = "; ".join(text for (text,) in self._read("PRAGMA integrity_check"))
         return "" if found == "ok" else found
-
-    def wait_paths(self, run_ids: list[str]) -> Iterator[str]:
-        """Yield where the responses of runs are, for who was not told: the token is made from the file's secret."""
-        ((secret,),) = self._read("SELECT value FROM meta WHERE name = 'secret'")
-        for run_id in run_ids:
-            token = base64.urlsafe_b64encode(hmac.digest(secret, run_id.encode(), "sha256")).rstrip(b"=").decode()
-            yield f"/_inngest/runs/{run_id}/output?token={token}"
 
     def _read(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self._path, timeout=10)) as connection:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from inngest_durable.engines.ulids import ulid_time
 
-from crash_matrix.clients import Client, get, wait_for, wait_path
+from crash_matrix.clients import Client, get, wait_for
 from crash_matrix.crew import Crew, Member
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.outside import Outside
@@ -60,9 +60,8 @@ class Bystanders:
         self._ask(first, "done", "", "completed")
         self._ask(first, "asleep", f"?pause={_ASLEEP_MILLISECONDS}", "waiting")
         self.before = {name: self.rows_of(run_id) for name, run_id in self.ids.items()}
-        busy = Client(
-            self._crew, last, f"/{ENDPOINT}/busy?hold=second", lambda: wait_path(self._folder, self.busy().id)
-        )
+        path = f"/{ENDPOINT}/busy?hold=second"
+        busy = Client(self._crew, last, path, lambda: self._records.wait_paths(self.busy().id)[0])
         self.busy_in = last.pid
         self._busy = threads.submit(busy.ask)
         wait_for(lambda: self._outside.calls("busy.second holds"), "the busy bystander to be in its step")

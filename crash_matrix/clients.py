@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +11,6 @@ import httpx
 from crash_matrix.app import EVENT_KEY
 from crash_matrix.crew import Crew, Member
 from crash_matrix.patterns import APPROVER
-from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.waiting import wait_until
 
 # How long anything may take, on a machine that has other work, too.
@@ -32,15 +26,6 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 def get(url: str) -> httpx.Response:
     """GET *url* without following a redirect."""
     return httpx.get(url, timeout=SECONDS, trust_env=False, verify=False)
-
-
-def wait_path(folder: Path, run_id: str) -> str:
-    """Return the path at which the client of a run waits, as its redirect names it."""
-    # Read only: who writes and is the last to close would put a file in order that the dead have left.
-    with closing(sqlite3.connect(f"file:{database_of(folder)}?mode=ro", uri=True, timeout=5)) as db:
-        ((secret,),) = db.execute("SELECT value FROM meta WHERE name = 'secret'")
-    token = base64.urlsafe_b64encode(hmac.digest(secret, run_id.encode(), "sha256")).rstrip(b"=").decode()
-    return f"/_inngest/runs/{run_id}/output?token={token}"
 
 
 class Client:

@@ -14,7 +14,7 @@ import httpx
 
 from crash_matrix.bystanders import Bystanders
 from crash_matrix.cells import Cell
-from crash_matrix.clients import SECONDS, Client, get, send_approval, wait_for, wait_path
+from crash_matrix.clients import SECONDS, Client, get, send_approval, wait_for
 from crash_matrix.crew import Crew
 from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.records import Records, RunRecord
@@ -147,7 +147,7 @@ class Play:
         """Return what a client asks for whose connection broke: its run, if it was accepted, else the same again."""
         run = self._subject()
         if run is not None:
-            return wait_path(self._folder, run.id)
+            return self._records.wait_paths(run.id)[0]
         self._name = "again"
         return f"/{self._pattern.name}/again{self._query()}"
 
@@ -172,7 +172,7 @@ class Play:
         self._bystanders.busy_answer()
         runs = [run for run in self._records.runs() if run.endpoint == self._pattern.name]
         run_id = runs[0].id if len(runs) == 1 else ""
-        path = wait_path(self._folder, run_id)
+        (path,) = self._records.wait_paths(run_id)
         answers = tuple(get(f"{member.url}{path}") for member in self._crew.living())
         return Outcome(self._folder, self._name, run_id, answer, answers, dict(self._crew.deaths), self._bystanders)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -108,6 +110,14 @@ class Records:
         """Return the body of the recorded response of a run."""
         ((response,),) = self._read("SELECT response FROM runs WHERE id = ?", run_id)
         return msgspec.msgpack.decode(response, type=RecordedResponse).body
+
+    def wait_paths(self, *run_ids: str) -> list[str]:
+        """Return where the clients of runs wait, as redirects name it: the token is made from the file's secret."""
+        # Read only: who writes and is the last to close would put a file in order that the dead have left.
+        ((secret,),) = self._read("SELECT value FROM meta WHERE name = 'secret'")
+        digests = [hmac.digest(secret, run_id.encode(), "sha256") for run_id in run_ids]
+        tokens = [base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for digest in digests]
+        return [f"/_inngest/runs/{run_id}/output?token={token}" for run_id, token in zip(run_ids, tokens, strict=True)]
 
     def workers(self) -> list[str]:
         """Return the IDs of the workers that are recorded."""
