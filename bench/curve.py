@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.__main__ import System, compare
+from bench.compare import System, compare
 from bench.life import put_to_sleep
 from bench.load import find_wrk
 from bench.stored import store_finished_runs
