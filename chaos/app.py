@@ -106,10 +106,10 @@ class Deeds:
 
     async def perform(self, name: str, step_id: str, milliseconds: int, fails: int = 0) -> str:
         """Have the effect of a step; at the first *fails* calls, that of failing."""
-        refused = fails > 0 and self._world.is_down(name, fails)
-        token = self._world.perform(name, step_id, step.idempotency_key(), refused=refused)
-        if refused:
+        key = step.idempotency_key()
+        if fails and self._world.refuses(name, step_id, key, fails):
             raise OutageError(f"{name} is down")
+        token = self._world.perform(name, step_id, key)
         # Time between the effect and its checkpoint, for a kill to fall into.
         await nap(milliseconds / 1000)
         return token

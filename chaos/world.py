@@ -18,6 +18,8 @@ import msgspec
 from msgspec import Struct
 
 _OFFSET = struct.Struct("d")
+# How the file of a refusal ends whose number is taken.
+_TAKEN = ".refused"
 
 
 class Effect(Struct, frozen=True):
@@ -60,7 +62,7 @@ class World:
 
     def perform(self, name: str, step: str, key: str, *, refused: bool = False) -> str:
         """Have an effect: write it down, and return its token."""
-        effect = Effect(name, step, key, uuid.uuid4().hex, os.getpid(), time.monotonic(), refused)
+        effect = _effect(name, step, key, refused)
         # A file for each process, and one write for each line: none mixes with another, and all survive a SIGKILL.
         descriptor = os.open(self._ledger / f"{effect.pid}", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         try:
@@ -69,20 +71,36 @@ class World:
             os.close(descriptor)
         return effect.token
 
-    def is_down(self, name: str, times: int) -> bool:
-        """Whether the third party of *name* fails this call: the first *times* calls, whichever process makes them."""
-        for number in range(times):
-            try:
-                os.close(os.open(self._refusals / f"{name}-{number}", os.O_CREAT | os.O_EXCL, 0o600))
-            except FileExistsError:
-                continue
-            return True
-        return False
+    def refuses(self, name: str, step: str, key: str, times: int) -> bool:
+        """
+        Fail this call, and write that down, if it is one of the first *times*, whichever process makes them.
+
+        Its number is taken by the file that holds the effect: a process that dies here has done both, or nothing.
+        """
+        written = self._refusals / uuid.uuid4().hex
+        written.write_bytes(msgspec.json.encode(_effect(name, step, key, refused=True)) + b"\n")
+        try:
+            return any(_linked(written, self._refusals / f"{name}-{number}{_TAKEN}") for number in range(times))
+        finally:
+            written.unlink()
 
     def effects(self) -> list[Effect]:
         """Return all effects, the oldest first."""
-        found = (effect for path in self._ledger.iterdir() for effect in _lines(path))
-        return sorted(found, key=lambda effect: effect.at)
+        files = (*self._ledger.iterdir(), *self._refusals.glob(f"*{_TAKEN}"))
+        return sorted((effect for path in files for effect in _lines(path)), key=lambda effect: effect.at)
+
+
+def _effect(name: str, step: str, key: str, refused: bool) -> Effect:
+    return Effect(name, step, key, uuid.uuid4().hex, os.getpid(), time.monotonic(), refused)
+
+
+def _linked(written: Path, taken: Path) -> bool:
+    """Give a file a second name, if that is free."""
+    try:
+        taken.hardlink_to(written)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _lines(path: Path) -> Iterable[Effect]:
