@@ -6,6 +6,8 @@ import json
 from functools import partial
 
 import httpx
+from inngest_durable.engines.inngest.claim import InngestClaim
+from inngest_durable.testing.clock import _Timer
 
 from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
@@ -20,6 +22,17 @@ def held_run(rig: Rig) -> Run:
     return rig.fake.only_run()
 
 
+def wait_for_hold(rig: Rig) -> None:
+    """Wait until the pass knows when to say next that it lives: time that goes by before does not tell it to."""
+    rig.fake.wait_until(partial(_looks_ahead, rig), "the pass to set its timer")
+
+
+def _looks_ahead(rig: Rig) -> bool:
+    claims = [live_pass.claim for live_pass in rig.engine.passes]
+    timers = [claim._hold._timer for claim in claims if isinstance(claim, InngestClaim)]
+    return any(isinstance(timer, _Timer) and timer.when > rig.clock.now() for timer in timers)
+
+
 def ops_of(dispatch: Dispatch) -> list[str]:
     """Return what the application wants the server to do."""
     return [op["op"] for op in json.loads(dispatch.response)]
@@ -28,6 +41,7 @@ def ops_of(dispatch: Dispatch) -> list[str]:
 def outlive(rig: Rig, run: Run) -> None:
     """Let twice the lease of the pass that lives go by, and wait for each time that it says so."""
     for times in range(1, 5):
+        wait_for_hold(rig)
         rig.advance(LEASE_SECONDS / 2 + 1)
         rig.fake.wait_until(partial(_has_renewed, run, times), "the pass to say that it lives")
 
@@ -40,6 +54,7 @@ def test_first_pass_leaves_its_client_before_its_lease_ends(rig: Rig) -> None:
     asked = rig.asked("/held")
     rig.outside.wait_for("two")
     held_run(rig)
+    wait_for_hold(rig)
     rig.advance(LEASE_SECONDS / 2 + 1)
     rig.outside.open("two")
     response = asked.result(20)
