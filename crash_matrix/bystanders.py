@@ -94,6 +94,7 @@ class Bystanders:
     def rows_of(self, run_id: str) -> dict[str, Rows]:
         """Return all that the database says of a run."""
         with _reading(database_of(self._folder)) as db:
+            # The names in these statements are the tables' own.
             return {
                 table: [dict(row) for row in db.execute(f"SELECT * FROM {table} WHERE {column} = ?", (run_id,))]  # noqa: S608
                 for table, column in _TABLES.items()
@@ -112,6 +113,7 @@ class Bystanders:
                         old["ended_at"] = old["created_at"] = time.time() - OLD_SECONDS
                     marks = ", ".join("?" for _ in old)
                     columns = ", ".join(old)
+                    # As above.
                     db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", [*old.values()])  # noqa: S608
 
     def old_runs(self) -> int:
