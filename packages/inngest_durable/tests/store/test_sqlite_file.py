@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inngest_durable import EmbeddedEngine
+from inngest_durable.engines.base import Claim
 from inngest_durable.engines.embedded import checkpointer
 from inngest_durable.engines.embedded.database import Database
 from inngest_durable.engines.embedded.queries import QUERIES, SCHEMA
@@ -30,6 +32,39 @@ def test_every_commit_is_synced_unless_asked_otherwise(path: Path) -> None:
 
     assert level("FULL") == 2
     assert level("NORMAL") == 1
+
+
+@pytest.mark.parametrize(("options", "level"), [({}, 2), ({"synchronous": "NORMAL"}, 1)])
+async def test_engine_syncs_as_it_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], level: int
+) -> None:
+    levels: list[int] = []
+    connect = Database.connect
+
+    def connected(database: Database, busy_seconds: float = 0.0) -> sqlite3.Connection:
+        connection = connect(database, busy_seconds)
+        levels.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+        return connection
+
+    monkeypatch.setattr(Database, "connect", connected)
+    engine = EmbeddedEngine(path, **options)
+    await engine.start(NoHost())
+    await engine.stop()
+
+    assert set(levels) == {level}
+
+
+def test_engine_refuses_another_way_to_sync(path: Path) -> None:
+    with pytest.raises(ValueError, match=r'"FULL" or "NORMAL", not .OFF.'):
+        EmbeddedEngine(path, synchronous="OFF")  # type: ignore[arg-type]  # that is the test
+
+
+class NoHost:
+    """An application that no run comes back to."""
+
+    async def reenter(self, claim: Claim) -> None:
+        """Refuse."""
+        raise AssertionError(claim.run.id)
 
 
 def file_sizes(path: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from ..._core.duration import Duration, seconds
 from ..._core.events import SentEvent
@@ -27,6 +27,7 @@ from ..records import AddEvents, AddSignal, Found, Write
 from ..ulids import new_ulid
 from .cancellation import cancel, interrupt_cancelled
 from .claim import EmbeddedClaim, UnwrittenRows
+from .database import Synchronous
 from .probe import Probe
 from .store import SqliteStore
 from .worker import Worker, WorkerOptions
@@ -54,9 +55,11 @@ class EmbeddedEngine:
         shutdown_grace: How long `stop` waits for steps in flight.
         retention: How long a run is kept after its end; None for ever.
         run_events: Whether to write what happens in runs, for those who follow them.
+        synchronous: ``"FULL"`` keeps what was checkpointed through a power loss. ``"NORMAL"`` keeps it only through
+            the death of the process: after a power loss, runs may be gone, or go on from an earlier step.
 
     Raises:
-        ValueError: *shutdown_grace* or *retention* is not a duration.
+        ValueError: *shutdown_grace* or *retention* is not a duration, or *synchronous* is something else.
     """
 
     takes_dispatches = False
@@ -72,7 +75,10 @@ class EmbeddedEngine:
         shutdown_grace: Duration = "10s",
         retention: Duration | None = "7d",
         run_events: bool = True,
+        synchronous: Synchronous = "FULL",
     ) -> None:
+        if synchronous not in get_args(Synchronous):
+            raise ValueError(f'synchronous is "FULL" or "NORMAL", not {synchronous!r}')
         self.clock: Clock = clock or SystemClock()
         self.passes = PassSet()
         self.app_id = ""
@@ -80,6 +86,7 @@ class EmbeddedEngine:
         self.unwritten = UnwrittenRows()
         self._path = path
         self._given_store = store
+        self._synchronous: Synchronous = synchronous
         self._max_concurrent_passes = max_concurrent_passes
         self._max_recoveries = max_recoveries
         self._grace_seconds = seconds(shutdown_grace)
@@ -123,7 +130,9 @@ class EmbeddedEngine:
         self.passes = PassSet()
         self._draining = None
         if self._store is None:
-            opening: Store = self._given_store or SqliteStore(self.path, run_events=self.tells)
+            opening: Store = self._given_store or SqliteStore(
+                self.path, synchronous=self._synchronous, run_events=self.tells
+            )
             opening.open()
             self._store = opening
         store = self._store
