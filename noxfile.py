@@ -113,8 +113,10 @@ def bench(session: nox.Session) -> None:
     """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
     session.install("-q", *group("bench"), SDK)
     session.create_tmp()
-    # "life" measures restarts, sleeping runs and two workers instead; "curve" files with up to a million runs.
-    of, *options = session.posargs if session.posargs[:1] in (["life"], ["curve"]) else ["__main__", *session.posargs]
+    # "life" measures restarts, sleeping runs and two workers instead; "curve" files with up to a million runs;
+    # "choices" what an application can choose.
+    parts = (["life"], ["curve"], ["choices"])
+    of, *options = session.posargs if session.posargs[:1] in parts else ["__main__", *session.posargs]
     session.run("python", "-m", f"bench.{of}", *options)
 
 

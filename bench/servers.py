@@ -22,10 +22,10 @@ THREADS = 32
 Serve = Callable[[str, int], list[str]]
 
 
-def uvicorn(app: str, port: int) -> list[str]:
-    """Return the command that serves an app of `bench.app`."""
+def uvicorn(app: str, port: int, module: str = "app") -> list[str]:
+    """Return the command that serves an app of a module of `bench`."""
     return [
-        *(sys.executable, "-m", "uvicorn", f"bench.app:{app}"),
+        *(sys.executable, "-m", "uvicorn", f"bench.{module}:{app}"),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--loop", "uvloop", "--http", "httptools"),
         *("--log-level", "warning", "--no-access-log"),
