@@ -25,7 +25,7 @@ from inngest_durable.engines.ulids import new_ulid
 
 from bench.load import find_wrk, measure
 from bench.servers import ROOT, Server, uvicorn
-from e2e.processes import Process, free_port, wait_until
+from testkit.processes import Process, free_port, wait_until
 
 RESTARTS = 5
 SLEEPERS = 10_000

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from e2e.processes import install_debian_package
+from testkit.processes import install_debian_package
 
 # Runs once, after the load: the figures of wrk's own report, without their rounding. Latencies are in microseconds.
 WRK_REPORT = """

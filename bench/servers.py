@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from e2e.processes import Process, free_port
+from testkit.processes import Process, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -32,8 +32,8 @@ from quart import Quart
 from chaos.disk import database_in
 from chaos.kinds import EVENT, EVENT_KEY, REFUSAL
 from chaos.world import World
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.colourless import (
+from testkit import colourless
+from testkit.colourless import (
     adapter_of,
     endpoint_adapter,
     nap,
@@ -41,7 +41,7 @@ from packages.inngest_durable.tests.adapters.colourless import (
     request,
     step,
 )
-from packages.inngest_durable.tests.adapters.outside import OutageError
+from testkit.outside import OutageError
 
 # A copy of the machine has third parties that fail anew: enough attempts for that.
 RETRIES = RetryPolicy(max_retries=6, initial="200ms", factor=1, jitter=False)

@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from e2e.processes import free_port, wait_until
-from packages.inngest_durable.tests.crash.forks import ForkedServer, Zygote
+from testkit.forks import ForkedServer, Zygote
+from testkit.processes import free_port, wait_until
 
 FRAMEWORKS = ("quart", "flask")
 # Not the module itself: it is imported by the workers alone.

@@ -27,8 +27,8 @@ from chaos.plan import Plan
 from chaos.requests import requests_of
 from chaos.storm import Storm
 from chaos.world import World
-from e2e.processes import wait_until
-from packages.inngest_durable.tests.adapters.records import Records
+from testkit.processes import wait_until
+from testkit.records import Records
 
 # How long all runs may take to end once it is quiet.
 SETTLE_SECONDS = 90.0

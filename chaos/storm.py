@@ -20,7 +20,7 @@ from chaos.disk import Disk, database_in
 from chaos.lock import MODES
 from chaos.plan import Disturbance, Plan
 from chaos.world import MachineClock
-from e2e.processes import Process
+from testkit.processes import Process
 
 _TICK_SECONDS = 0.05
 # How long a worker may take to end after SIGTERM: its grace, the time to write on a full disk, and some more.

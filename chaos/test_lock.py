@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chaos.lock import MODES
-from e2e.processes import Process, wait_until
+from testkit.processes import Process, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 

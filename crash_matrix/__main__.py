@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from crash_matrix import page
 from crash_matrix.cells import Cell, every_cell, matching
 from crash_matrix.verdict import Verdict, try_cell
-from packages.inngest_durable.tests.crash.forks import Zygote
+from testkit.forks import Zygote
 
 # Plays mostly wait: twice as many as CI has cores.
 AT_A_TIME = 4

@@ -28,9 +28,8 @@ from quart import Quart
 from crash_matrix.newer import NewerDatabase
 from crash_matrix.patterns import PATTERNS, Pattern
 from crash_matrix.traps import REFUSALS, LateStore, Traps
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.colourless import (
+from testkit import colourless
+from testkit.colourless import (
     Response,
     adapter_of,
     endpoint_adapter,
@@ -39,7 +38,8 @@ from packages.inngest_durable.tests.adapters.colourless import (
     request,
     step,
 )
-from packages.inngest_durable.tests.crash.effects import Effects
+from testkit.effects import Effects
+from testkit.records import database_of
 
 EVENT_KEY = "key"
 PRUNES_SECONDS = 0.1

@@ -15,9 +15,8 @@ from inngest_durable.engines.ulids import ulid_time
 
 from crash_matrix.clients import Client, get, wait_for
 from crash_matrix.crew import Crew, Member
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
+from testkit.outside import Outside
+from testkit.records import Records, database_of
 
 ENDPOINT = "bystander"
 STEPS = ("first", "second", "third")

@@ -11,7 +11,7 @@ import httpx
 from crash_matrix.app import EVENT_KEY
 from crash_matrix.crew import Crew, Member
 from crash_matrix.patterns import APPROVER
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 # How long anything may take, on a machine that has other work, too.
 SECONDS = 60

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from packages.inngest_durable.tests.crash.forks import Zygote
+from testkit.forks import Zygote
 
 
 @pytest.fixture(scope="session")

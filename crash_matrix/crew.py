@@ -10,9 +10,9 @@ from pathlib import Path
 
 from crash_matrix import app
 from crash_matrix.cells import Cell
-from packages.inngest_durable.tests.adapters.servers import free_port
-from packages.inngest_durable.tests.adapters.waiting import wait_until
-from packages.inngest_durable.tests.crash.forks import ForkedServer, Zygote
+from testkit.forks import ForkedServer, Zygote
+from testkit.servers import free_port
+from testkit.waiting import wait_until
 
 _ENDS_SECONDS = 60
 

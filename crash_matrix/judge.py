@@ -14,9 +14,8 @@ from crash_matrix.clients import wait_for
 from crash_matrix.newer import MIGRATION
 from crash_matrix.play import Outcome
 from crash_matrix.traps import REFUSALS
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
+from testkit.outside import Outside
+from testkit.records import Records, database_of
 
 BEGINS = " begins"
 _NEVER, _ONCE = range(1), range(1, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 from inngest_durable.engines.embedded.database import Database
 from inngest_durable.engines.embedded.queries import SCHEMA, Migration, Schema
 
-from packages.inngest_durable.tests.crash.effects import Effects
+from testkit.effects import Effects
 
 # Workers of this version may run on meanwhile: only columns and tables are added. Applied in part, it would show, and
 # could not be applied again.

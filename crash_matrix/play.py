@@ -16,10 +16,9 @@ from crash_matrix.bystanders import Bystanders
 from crash_matrix.cells import Cell
 from crash_matrix.clients import SECONDS, Client, get, send_approval, wait_for
 from crash_matrix.crew import Crew
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.records import Records, RunRecord
-from packages.inngest_durable.tests.crash.effects import Effects
-from packages.inngest_durable.tests.crash.forks import Zygote
+from testkit.effects import Effects
+from testkit.forks import Zygote
+from testkit.records import Records, RunRecord, database_of
 
 _POLL_SECONDS = 0.02
 _REQUESTS = 20

@@ -10,7 +10,7 @@ from crash_matrix.cells import ADAPTERS, SIDES, WORKERS, Cell, every_cell, match
 from crash_matrix.patterns import PATTERNS
 from crash_matrix.points import ALL, POINTS
 from crash_matrix.verdict import try_cell
-from packages.inngest_durable.tests.crash.forks import Zygote
+from testkit.forks import Zygote
 
 
 @pytest.mark.parametrize("cell", [*short_form()], ids=str)

@@ -33,8 +33,8 @@ from inngest_durable.engines.records import (
 )
 
 from crash_matrix.patterns import Pattern
-from packages.inngest_durable.tests.adapters.waiting import wait_until
-from packages.inngest_durable.tests.crash.effects import Effects
+from testkit.effects import Effects
+from testkit.waiting import wait_until
 
 TORN = "checkpoint torn"
 # The run of the dead was found by a worker.

@@ -12,7 +12,7 @@ from pathlib import Path
 from crash_matrix.cells import Cell
 from crash_matrix.judge import Judge
 from crash_matrix.play import Play
-from packages.inngest_durable.tests.crash.forks import Zygote
+from testkit.forks import Zygote
 
 _LOG_CHARACTERS = 20_000
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from e2e.processes import install_debian_package, run_bounded
+from testkit.processes import install_debian_package, run_bounded
 
 LAUNCH_FLAGS = [
     "--no-sandbox",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from e2e.processes import Process, answer_status, free_port
+from testkit.processes import Process, answer_status, free_port
 
 PROCESSED = {"result": {"id": "42", "status": "processed"}}
 FAILED = {"error": "Operation failed after retries"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from e2e.console import Command, commands
+from testkit.console import Command, commands
 
 README = """\
 Type this:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from e2e.processes import Process, answer_status, free_port
+from testkit.processes import Process, answer_status, free_port
 
 ROOT = Path(__file__).parents[1]
 

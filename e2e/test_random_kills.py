@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from e2e.processes import POLL_SECONDS, answer_status, wait_until
 from e2e.trip_booker import ALONE, TripBooker
+from testkit.processes import POLL_SECONDS, answer_status, wait_until
 
 SEED = 20261122
 SERVERS = 2

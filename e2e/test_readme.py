@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from trip_booker.booking import book_trip
 
-from e2e.console import Command, commands, output_of
-from e2e.processes import install_debian_package, wait_until
 from e2e.trip_booker import TripBooker
+from testkit.console import Command, commands, output_of
+from testkit.processes import install_debian_package, wait_until
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trip_booker.world import World
 
-from e2e.processes import Process, answer_status, free_port
+from testkit.processes import Process, answer_status, free_port
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.processes import Process, free_port
+from testkit.processes import Process, free_port
 
 EXAMPLES = Path(__file__).parent
 PAGE = (EXAMPLES.parent / "copy.md").read_text()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.console import commands, output_of
-from e2e.processes import free_port, install_debian_package
+from testkit.console import commands, output_of
+from testkit.processes import free_port, install_debian_package
 
 DOCS = Path(__file__).parents[1]
 PAGE = (DOCS / "tutorial.md").read_text()

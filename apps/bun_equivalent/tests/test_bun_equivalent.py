@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.processes import Process, free_port
+from testkit.processes import Process, free_port
 
 PROGRAM = Path(__file__).parents[1] / "bun_equivalent.py"
 PROCESSED = {"result": {"id": "42", "status": "processed"}}

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from trip_booker.patterns import PATTERNS
 
-from e2e.processes import free_port, wait_until
 from e2e.trip_booker import TripBooker
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
+from testkit.processes import free_port, wait_until
 
 FLIGHT = PATTERNS["flight"]
 

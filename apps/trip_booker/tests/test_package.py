@@ -11,8 +11,8 @@ import pytest
 from quart.typing import TestClientProtocol as Client
 from trip_booker.world import World
 
-from e2e.processes import wait_until
 from e2e.trip_booker import TripBooker
+from testkit.processes import wait_until
 
 PACKAGE = {"bookingId": "PK-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from trip_booker.__main__ import WHAT_TO_TRY
 
-from e2e.console import commands
-from e2e.processes import Process, wait_until
 from e2e.trip_booker import TripBooker
+from testkit.console import commands
+from testkit.processes import Process, wait_until
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 DEFAULT_URL = "http://127.0.0.1:3000"

@@ -9,8 +9,8 @@ import httpx
 from quart.typing import TestClientProtocol as Client
 from trip_booker.world import World
 
-from e2e.processes import wait_until
 from e2e.trip_booker import TripBooker
+from testkit.processes import wait_until
 
 TOUR = {"bookingId": "TR-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}
 UNDONE = ["cancel-car", "cancel-hotel", "cancel-flight"]

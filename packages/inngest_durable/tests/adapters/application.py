@@ -46,6 +46,8 @@ from typing import Any
 
 from inngest_durable import EmbeddedEngine, Inngest, RetryPolicy
 
+from testkit.records import database_of
+
 # The first pause is long enough to be still there when the failed attempt is on disk, however slow that is: else the
 # step would go on in place, and the client would not be redirected. The others are next to nothing.
 QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
@@ -73,8 +75,3 @@ class Application:
 def make_client(adapter: Any, folder: Path) -> Inngest:
     """Return a client on the database of *folder*."""
     return Inngest("scenarios", adapter, EmbeddedEngine(database_of(folder), shutdown_grace="5s"))
-
-
-def database_of(folder: Path) -> Path:
-    """Return the database that an application in *folder* uses."""
-    return folder / "durable.db"

@@ -8,8 +8,8 @@ from inngest_durable import Inngest
 from quart import Blueprint, Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.colourless import g, parallel, request, step, url_for
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit.colourless import g, parallel, request, step, url_for
+from testkit.outside import Outside
 
 
 def add(app: Quart, inngest: Inngest, outside: Outside, shop: Blueprint) -> None:

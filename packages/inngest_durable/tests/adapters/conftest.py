@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from inngest_durable import Inngest
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.frameworks import FRAMEWORKS, SERVED, Framework
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.servers import ThreadServer
 from packages.inngest_durable.tests.adapters.site import Site
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
 from packages.inngest_durable.tests.adapters.traces import Traces
+from testkit import colourless
+from testkit.outside import Outside
+from testkit.servers import ThreadServer
 
 StartSite = Callable[..., Site]
 Serve = Callable[..., Site]

@@ -9,8 +9,8 @@ from quart import Quart
 from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.colourless import abort, request, step
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit.colourless import abort, request, step
+from testkit.outside import Outside
 
 
 def add(app: Quart, inngest: Inngest, outside: Outside) -> None:

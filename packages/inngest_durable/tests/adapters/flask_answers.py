@@ -15,8 +15,8 @@ from inngest_durable.sync import step
 
 from packages.inngest_durable.tests.adapters import answers
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import OutageError, Outside
+from testkit.waiting import wait_until
 
 
 def add(app: Flask, inngest: Inngest, outside: Outside) -> None:

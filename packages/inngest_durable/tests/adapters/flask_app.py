@@ -14,8 +14,8 @@ from inngest_durable.flask import current_pass, endpoint_adapter
 
 from packages.inngest_durable.tests.adapters import bookings, failures, flask_answers
 from packages.inngest_durable.tests.adapters.application import Application, make_client
-from packages.inngest_durable.tests.adapters.colourless import DrivenAdapter, DrivenFlask
-from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
+from testkit.colourless import DrivenAdapter, DrivenFlask
+from testkit.outside import OutageError, Outside
 
 
 def create_app() -> Flask:

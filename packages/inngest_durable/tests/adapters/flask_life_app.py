@@ -21,8 +21,9 @@ from inngest_durable import EmbeddedEngine, Inngest
 from inngest_durable.flask import endpoint_adapter
 from inngest_durable.sync import step
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
+from packages.inngest_durable.tests.adapters.application import QUICK
+from testkit.outside import Outside
+from testkit.records import database_of
 
 
 def create_app() -> Flask:

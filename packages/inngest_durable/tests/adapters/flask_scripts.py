@@ -23,11 +23,11 @@ from inngest_durable.quart import endpoint_adapter as quart_adapter
 from inngest_durable.sync import step
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.servers import REPOSITORY
 from packages.inngest_durable.tests.adapters.threads import Threads
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.records import database_of
+from testkit.servers import REPOSITORY
+from testkit.waiting import wait_until
 
 REENTRY_THREADS = 8
 

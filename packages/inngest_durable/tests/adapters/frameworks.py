@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packages.inngest_durable.tests.adapters import flask_app, quart_app
 from packages.inngest_durable.tests.adapters.application import Application
-from packages.inngest_durable.tests.adapters.servers import (
+from testkit.servers import (
     HypercornThread,
     ThreadServer,
     UvicornThread,

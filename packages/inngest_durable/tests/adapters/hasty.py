@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 
-from packages.inngest_durable.tests.adapters.servers import UvicornThread
+from testkit.servers import UvicornThread
 
 SPEED = 25.0
 

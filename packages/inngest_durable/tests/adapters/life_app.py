@@ -33,7 +33,7 @@ from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, note_visits
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 
 def create_app() -> Quart:

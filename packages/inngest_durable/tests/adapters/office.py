@@ -27,7 +27,7 @@ from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.testing import MemoryStore, VirtualClock
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, request, web
+from testkit.colourless import adapter_of, endpoint_adapter, request, web
 
 EVENT_KEY = "key-1"
 WAIT_SECONDS = 20.0

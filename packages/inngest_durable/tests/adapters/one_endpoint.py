@@ -8,9 +8,9 @@ from typing import Any
 
 from inngest_durable import StepError
 
-from packages.inngest_durable.tests.adapters.colourless import step
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop
+from testkit.colourless import step
+from testkit.outside import Outside
 
 Handler = Callable[[], Awaitable[Any]]
 

@@ -20,10 +20,10 @@ import httpx
 from werkzeug.exceptions import HTTPException
 
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.colourless import Response, abort, request, session, step
-from packages.inngest_durable.tests.adapters.outside import OutageError
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, mount_wait, note_visits
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.colourless import Response, abort, request, session, step
+from testkit.outside import OutageError
 
 KEY = {"Idempotency-Key": "order-1"}
 REPLAYED = "idempotent-replayed"

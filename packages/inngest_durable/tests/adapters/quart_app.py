@@ -13,7 +13,7 @@ from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters import bookings, failures, quart_answers
 from packages.inngest_durable.tests.adapters.application import Application, make_client
-from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
+from testkit.outside import OutageError, Outside
 
 
 def create_app() -> Quart:

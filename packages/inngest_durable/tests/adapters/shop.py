@@ -23,9 +23,10 @@ from urllib.parse import parse_qs, urlsplit
 from inngest_durable import EmbeddedEngine, Inngest
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
-from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, request, step, web
-from packages.inngest_durable.tests.adapters.outside import Outside
+from packages.inngest_durable.tests.adapters.application import QUICK
+from testkit.colourless import adapter_of, endpoint_adapter, request, step, web
+from testkit.outside import Outside
+from testkit.records import database_of
 
 # Holds nobody: for tests that only want to see where a run stands.
 AT_ONCE = {"Prefer": "wait=0"}

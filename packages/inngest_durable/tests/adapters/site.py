@@ -9,10 +9,9 @@ from typing import Any
 import httpx
 from inngest_durable import Inngest
 
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import ThreadServer, WsgiThread
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.servers import ThreadServer, WsgiThread
 
 RUN_ID = "x-inngest-run-id"
 

@@ -15,7 +15,7 @@ from inngest_durable.sync import step as sync_step
 from inngest_durable.testing import MemoryStore
 
 from packages.inngest_durable.tests.adapters import flask_app, quart_app
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 RUN_ID = "x-inngest-run-id"
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from packages.inngest_durable.tests.adapters.site import Site
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 
 @contextmanager

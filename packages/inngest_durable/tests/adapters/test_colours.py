@@ -10,9 +10,9 @@ import pytest
 from inngest_durable import ConfigurationError, Inngest, StepOptions, StepUsageError, flask, quart, step, sync
 
 from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.shop import bare_shop
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
+from testkit.outside import Outside
 
 StartThreads = Callable[..., Threads]
 

@@ -10,10 +10,10 @@ import pytest
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.browser_rules import BlockedError, Page
-from packages.inngest_durable.tests.adapters.colourless import Response, endpoint_adapter, over_both, request, step
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.shop import AT_ONCE, Shop, bare_shop, cancel, mount_wait, open_shop
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.colourless import Response, endpoint_adapter, over_both, request, step
 
 pytestmark = over_both
 

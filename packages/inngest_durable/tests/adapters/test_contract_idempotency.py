@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import endpoint_adapter, over_both
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.order_app import KEY, REPLAYED, finished, orders
 from packages.inngest_durable.tests.adapters.shop import AT_ONCE, bare_shop, cancel, connection
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.colourless import endpoint_adapter, over_both
 
 pytestmark = over_both
 

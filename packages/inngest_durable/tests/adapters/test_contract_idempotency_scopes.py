@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import over_both, step
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.order_app import KEY, REPLAYED, finished, orders
 from packages.inngest_durable.tests.adapters.shop import bare_shop
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.colourless import over_both, step
+from testkit.waiting import wait_until
 
 pytestmark = over_both
 

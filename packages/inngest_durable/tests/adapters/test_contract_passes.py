@@ -12,7 +12,10 @@ from inngest_durable import RetryPolicy
 from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.colourless import (
+from packages.inngest_durable.tests.adapters.conftest import Serve
+from packages.inngest_durable.tests.adapters.shop import AT_ONCE, Shop, bare_shop, mount_wait, open_shop, query_of
+from packages.inngest_durable.tests.adapters.site import RUN_ID
+from testkit.colourless import (
     Response,
     current_pass,
     method_view,
@@ -23,10 +26,7 @@ from packages.inngest_durable.tests.adapters.colourless import (
     request,
     step,
 )
-from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.outside import OutageError
-from packages.inngest_durable.tests.adapters.shop import AT_ONCE, Shop, bare_shop, mount_wait, open_shop, query_of
-from packages.inngest_durable.tests.adapters.site import RUN_ID
+from testkit.outside import OutageError
 
 pytestmark = over_both
 

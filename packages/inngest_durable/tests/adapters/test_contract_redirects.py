@@ -11,7 +11,10 @@ from inngest_durable import ConfigurationError, Inngest
 from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.colourless import (
+from packages.inngest_durable.tests.adapters.conftest import Serve
+from packages.inngest_durable.tests.adapters.shop import AT_ONCE, bare_shop, mount_wait, open_shop, query_of
+from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.colourless import (
     EACH_SERVER,
     endpoint_adapter,
     over_both,
@@ -19,10 +22,7 @@ from packages.inngest_durable.tests.adapters.colourless import (
     step,
     web,
 )
-from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.servers import HypercornThread, UvicornThread
-from packages.inngest_durable.tests.adapters.shop import AT_ONCE, bare_shop, mount_wait, open_shop, query_of
-from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.servers import HypercornThread, UvicornThread
 
 pytestmark = over_both
 

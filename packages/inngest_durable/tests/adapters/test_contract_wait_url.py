@@ -12,7 +12,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import (
+from packages.inngest_durable.tests.adapters.conftest import Serve
+from packages.inngest_durable.tests.adapters.hasty import SPEED, HastyUvicorn
+from packages.inngest_durable.tests.adapters.shop import AT_ONCE, cancel, change, open_shop, query_of
+from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.colourless import (
     EACH_SERVER,
     Response,
     endpoint_adapter,
@@ -21,10 +25,6 @@ from packages.inngest_durable.tests.adapters.colourless import (
     request,
     web,
 )
-from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.hasty import SPEED, HastyUvicorn
-from packages.inngest_durable.tests.adapters.shop import AT_ONCE, cancel, change, open_shop, query_of
-from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 
 pytestmark = over_both
 

@@ -10,9 +10,8 @@ import pytest
 from inngest_durable import step
 from quart import Response
 
-from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.quart_app import small_app
-from packages.inngest_durable.tests.adapters.records import Records
+from testkit.records import Records, database_of
 
 BODY = b"one two"
 

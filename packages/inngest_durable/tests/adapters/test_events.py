@@ -12,7 +12,8 @@ import pytest
 from inngest_durable import Event, EventError, OutsideEndpointError
 from inngest_durable._core.model import RunStatus
 
-from packages.inngest_durable.tests.adapters.colourless import (
+from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from testkit.colourless import (
     Web,
     current_pass,
     over_both,
@@ -20,7 +21,6 @@ from packages.inngest_durable.tests.adapters.colourless import (
     parallel,
     step,
 )
-from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 
 pytestmark = over_both
 

@@ -10,8 +10,8 @@ import pytest
 from inngest_durable import Limits
 from inngest_durable._core.model import RunStatus
 
-from packages.inngest_durable.tests.adapters.colourless import Web, over_both, step
 from packages.inngest_durable.tests.adapters.office import EVENT_KEY, Office, make_office, opened
+from testkit.colourless import Web, over_both, step
 
 pytestmark = over_both
 

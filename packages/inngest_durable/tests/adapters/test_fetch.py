@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from inngest_durable import RetryPolicy, StepError, StepOptions
 
-from packages.inngest_durable.tests.adapters.colourless import Web, over_both, step
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from testkit.colourless import Web, over_both, step
 
 pytestmark = over_both
 

@@ -27,9 +27,9 @@ from packages.inngest_durable.tests.adapters.flask_scripts import (
     exit_in_step,
     run_script,
 )
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.waiting import wait_until
 
 StartThreads = Callable[..., Threads]
 WAIT_SECONDS = 10

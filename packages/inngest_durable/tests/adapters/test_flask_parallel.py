@@ -13,9 +13,9 @@ from flask import request
 from inngest_durable import OutsideEndpointError, StepError, StepUsageError
 from inngest_durable.sync import group, step
 
-from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 from packages.inngest_durable.tests.adapters.site import RUN_ID
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
+from testkit.outside import OutageError, Outside
 
 StartThreads = Callable[..., Threads]
 THREADS = 64

@@ -14,10 +14,10 @@ from inngest_durable import NestedStepError, StepOptions
 from inngest_durable.flask import current_pass
 from inngest_durable.sync import step
 
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.site import RUN_ID
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.waiting import wait_until
 
 StartThreads = Callable[..., Threads]
 

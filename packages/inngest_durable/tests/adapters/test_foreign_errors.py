@@ -13,10 +13,10 @@ from inngest_durable.sync import step as sync_step
 from inngest_durable.testing import MemoryStore
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.site import RUN_ID
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.waiting import wait_until
 
 StartThreads = Callable[..., Threads]
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from packages.inngest_durable.tests.adapters import flask_life_app
-from packages.inngest_durable.tests.adapters.processes import SiteProcess, waiter
-from packages.inngest_durable.tests.adapters.servers import ServerProcess, gunicorn_command
 from packages.inngest_durable.tests.adapters.site import RUN_ID
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.servers import ServerProcess, gunicorn_command
+from testkit.site_process import SiteProcess, waiter
+from testkit.waiting import wait_until
 
 APP = f"{flask_life_app.__name__}:create_app"
 RUNS = 50

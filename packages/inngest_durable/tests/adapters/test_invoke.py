@@ -12,7 +12,8 @@ from inngest_durable import NonRetriableError, StepError, StepUsageError
 from inngest_durable._core.model import RunStatus
 from quart.typing import ResponseReturnValue
 
-from packages.inngest_durable.tests.adapters.colourless import (
+from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from testkit.colourless import (
     Response,
     Web,
     abort,
@@ -22,7 +23,6 @@ from packages.inngest_durable.tests.adapters.colourless import (
     request,
     step,
 )
-from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 
 pytestmark = over_both
 

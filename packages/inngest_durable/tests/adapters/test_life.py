@@ -14,13 +14,13 @@ import pytest
 from inngest_durable import ConfigurationError, StepOptions, StoreError, step
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
+from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, open_shop
 from packages.inngest_durable.tests.adapters.site import RUN_ID
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.waiting import wait_until
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -10,8 +10,8 @@ from inngest_durable import ConfigurationError, EmbeddedEngine, Event, Inngest
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.flask_scripts import fork_quart, fork_while_busy, run_script
+from testkit.records import database_of
 
 
 def test_child_of_a_busy_parent_has_all_its_threads(tmp_path: Path) -> None:

@@ -18,19 +18,18 @@ import httpx
 import pytest
 
 from packages.inngest_durable.tests.adapters import life_app
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import (
+from packages.inngest_durable.tests.adapters.shop import connection
+from packages.inngest_durable.tests.adapters.site import RUN_ID
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.servers import (
     ServerProcess,
     UvicornThread,
     free_port,
     hypercorn_command,
     uvicorn_command,
 )
-from packages.inngest_durable.tests.adapters.shop import connection
-from packages.inngest_durable.tests.adapters.site import RUN_ID
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 APP = f"{life_app.__name__}:create_app"
 SCRIPT = [sys.executable, "-m", life_app.__name__]

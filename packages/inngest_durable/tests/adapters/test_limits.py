@@ -15,7 +15,10 @@ from inngest_durable import LimitExceededError, StepError
 from inngest_durable._core.limits import KIB, MIB, Limits
 
 from packages.inngest_durable.tests.adapters.application import QUICK
-from packages.inngest_durable.tests.adapters.colourless import (
+from packages.inngest_durable.tests.adapters.conftest import Serve
+from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop
+from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.colourless import (
     EACH_SERVER,
     Response,
     body_chunks,
@@ -26,9 +29,6 @@ from packages.inngest_durable.tests.adapters.colourless import (
     step,
     web,
 )
-from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop
-from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 
 pytestmark = over_both
 

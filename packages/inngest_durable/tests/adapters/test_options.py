@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from inngest_durable import ConfigurationError, RetryPolicy, StepOptions
 
-from packages.inngest_durable.tests.adapters.colourless import over_both, step
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.one_endpoint import Handler, one_step, shop_of
-from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 from packages.inngest_durable.tests.adapters.shop import bare_shop
 from packages.inngest_durable.tests.adapters.site import RUN_ID
+from testkit.colourless import over_both, step
+from testkit.outside import OutageError, Outside
 
 pytestmark = over_both
 

@@ -15,10 +15,10 @@ from quart import Response, request
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.one_endpoint import Handler, one_step, shop_of
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.shop import change, connection
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.waiting import wait_until
 
 # A retry that no test waits for.
 NEVER = RetryPolicy(max_retries=3, initial="1h", jitter=False)

@@ -18,9 +18,9 @@ from quart.typing import ResponseReturnValue
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.one_endpoint import Handler, shop_of
-from packages.inngest_durable.tests.adapters.outside import OutageError, Outside
 from packages.inngest_durable.tests.adapters.site import RUN_ID
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import OutageError, Outside
+from testkit.waiting import wait_until
 
 THREADS = 64
 

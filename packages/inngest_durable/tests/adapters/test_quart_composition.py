@@ -13,12 +13,13 @@ from inngest_durable import EmbeddedEngine, Inngest, step
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart, request, url_for
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
+from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.conftest import Serve
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.quart_app import small_app
-from packages.inngest_durable.tests.adapters.servers import HypercornThread
 from packages.inngest_durable.tests.adapters.site import Site
+from testkit.outside import Outside
+from testkit.records import database_of
+from testkit.servers import HypercornThread
 
 
 def test_mounted_application_redirects_below_its_mount(tmp_path: Path, serve: Serve) -> None:

@@ -15,15 +15,14 @@ from inngest_durable import Inngest, step
 from quart import Quart
 from quart.testing.app import LifespanError
 
-from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.frameworks import QUART
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.quart_app import small_app
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import ServerProcess, free_port
 from packages.inngest_durable.tests.adapters.site import RUN_ID
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.servers import ServerProcess, free_port
+from testkit.waiting import wait_until
 
 # Longer than it takes to end a server.
 PAUSE = timedelta(milliseconds=500)

@@ -16,10 +16,11 @@ from quart.views import MethodView
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Message, Request, TextMessage
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
+from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.quart_app import small_app
-from packages.inngest_durable.tests.adapters.servers import HypercornThread, UvicornThread
+from testkit.records import database_of
+from testkit.servers import HypercornThread, UvicornThread
 
 
 def test_taskgroup_branches_are_retried_one_by_one(tmp_path: Path, serve: Serve) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from packages.inngest_durable.tests.adapters.conftest import StartSite
 from packages.inngest_durable.tests.adapters.frameworks import FRAMEWORKS
-from packages.inngest_durable.tests.adapters.processes import SiteProcess, waiter
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from packages.inngest_durable.tests.adapters.test_clients_leave import connection_of
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.site_process import SiteProcess, waiter
+from testkit.waiting import wait_until
 
 COMMANDS = tuple((framework, server) for framework in FRAMEWORKS for server in framework.commands)
 

@@ -10,8 +10,8 @@ import pytest
 from inngest_durable import EventError, Limits, SignalTakenError
 from inngest_durable._core.model import RunStatus
 
-from packages.inngest_durable.tests.adapters.colourless import Web, over_both, request, step
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from testkit.colourless import Web, over_both, request, step
 
 pytestmark = over_both
 

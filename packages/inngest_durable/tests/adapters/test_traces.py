@@ -21,7 +21,6 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanKind
 
-from packages.inngest_durable.tests.adapters.colourless import Web, abort, over_both, parallel, step
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 from packages.inngest_durable.tests.adapters.traces import (
     CLIENT_SPAN,
@@ -34,6 +33,7 @@ from packages.inngest_durable.tests.adapters.traces import (
     parent,
     traced_office,
 )
+from testkit.colourless import Web, abort, over_both, parallel, step
 
 pytestmark = over_both
 

@@ -10,7 +10,6 @@ import pytest
 from inngest_durable import RetryPolicy, StepOptions
 from opentelemetry.trace import SpanKind
 
-from packages.inngest_durable.tests.adapters.colourless import Web, over_both, step
 from packages.inngest_durable.tests.adapters.office import Office, opened
 from packages.inngest_durable.tests.adapters.test_fetch import Api, api
 from packages.inngest_durable.tests.adapters.traces import (
@@ -26,6 +25,7 @@ from packages.inngest_durable.tests.adapters.traces import (
     parent,
     traced_office,
 )
+from testkit.colourless import Web, over_both, step
 
 __all__ = ["api"]
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from inngest_durable import NonRetriableError
 
-from packages.inngest_durable.tests.adapters.colourless import Web, over_both, over_quart_only, step
-from packages.inngest_durable.tests.adapters.outside import Outside
 from packages.inngest_durable.tests.adapters.shop import bare_shop
 from packages.inngest_durable.tests.adapters.site import Site
 from packages.inngest_durable.tests.adapters.test_clients_leave import connection_of
 from packages.inngest_durable.tests.adapters.traces import Traces, facts, identity, is_error, parent
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.colourless import Web, over_both, over_quart_only, step
+from testkit.outside import Outside
+from testkit.waiting import wait_until
 
 
 @pytest.fixture

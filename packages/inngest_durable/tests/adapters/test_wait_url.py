@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.servers import UvicornThread
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
+from testkit.servers import UvicornThread
 
 WAITERS = 20
 

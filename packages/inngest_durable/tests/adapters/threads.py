@@ -11,10 +11,10 @@ from inngest_durable import EmbeddedEngine, Inngest
 from inngest_durable.flask import endpoint_adapter
 from werkzeug.test import TestResponse
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
+from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.site import RUN_ID
+from testkit.outside import Outside
+from testkit.records import Records, database_of
 
 Handler = Callable[[], Any]
 

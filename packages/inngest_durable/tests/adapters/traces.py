@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext, SpanKind
 
-from packages.inngest_durable.tests.adapters.colourless import g, request
 from packages.inngest_durable.tests.adapters.office import Office, make_office
+from testkit.colourless import g, request
 
 PREFIX = "inngest_durable."
 # A client with a trace of its own; the last number says that it is sampled.

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.servers import hypercorn_command
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.crash import trips_app
-from packages.inngest_durable.tests.crash.effects import Effects
-from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
+from testkit.effects import Effects
+from testkit.forks import ForkedSite, Zygote
+from testkit.servers import hypercorn_command
+from testkit.site_process import SiteProcess
+from testkit.waiting import wait_until
 
 TRIP = {"handler", "one", "between", "left", "right", "three"}
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
 from packages.inngest_durable.tests.adapters.shop import connection
 from packages.inngest_durable.tests.adapters.traces import CLIENT_SPAN, SENT, TRACE
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.crash import traced_app
-from packages.inngest_durable.tests.crash.effects import Effects
-from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
+from testkit.effects import Effects
+from testkit.forks import ForkedSite, Zygote
+from testkit.site_process import SiteProcess
+from testkit.waiting import wait_until
 
 
 @pytest.fixture(params=["quart", "flask"])

@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.records import RunRecord
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.crash import waits_app
-from packages.inngest_durable.tests.crash.effects import Effects
-from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
+from testkit.effects import Effects
+from testkit.forks import ForkedSite, Zygote
+from testkit.records import RunRecord
+from testkit.site_process import SiteProcess
+from testkit.waiting import wait_until
 
 APPROVED = {"name": "approved", "id": "e1", "data": {"by": "Ann"}}
 

@@ -17,13 +17,12 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import free_port
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.crash import trips_app
-from packages.inngest_durable.tests.crash.forks import ForkedServer, Zygote
+from testkit.forks import ForkedServer, Zygote
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.servers import free_port
+from testkit.waiting import wait_until
 
 KILLS = {"quart": 50, "flask": 25}
 SEED = 20261122

@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.traces import facts, identity, parent
 from packages.inngest_durable.tests.crash.trips_app import build
+from testkit import colourless
 
 
 class FileExporter(SpanExporter):

@@ -22,9 +22,8 @@ from pathlib import Path
 from inngest_durable import EmbeddedEngine, Inngest
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.colourless import (
+from testkit import colourless
+from testkit.colourless import (
     adapter_of,
     endpoint_adapter,
     nap,
@@ -32,7 +31,8 @@ from packages.inngest_durable.tests.adapters.colourless import (
     request,
     step,
 )
-from packages.inngest_durable.tests.crash.effects import Effects
+from testkit.effects import Effects
+from testkit.records import database_of
 
 
 def create_quart_app() -> Quart:

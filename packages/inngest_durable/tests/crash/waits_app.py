@@ -29,10 +29,10 @@ from inngest_durable.engines.embedded.writes import EXECUTE
 from inngest_durable.engines.records import AddEvents, Found, SaveMemoWith
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, send_signal, step
-from packages.inngest_durable.tests.crash.effects import Effects
+from testkit import colourless
+from testkit.colourless import adapter_of, endpoint_adapter, send_signal, step
+from testkit.effects import Effects
+from testkit.records import database_of
 
 KEY = "key"
 

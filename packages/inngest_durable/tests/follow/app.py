@@ -27,10 +27,10 @@ from inngest_durable import EmbeddedEngine, Inngest, NonRetriableError, RetryPol
 from inngest_durable._core.run_events import MOST_PROGRESS
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, nap, step
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit import colourless
+from testkit.colourless import adapter_of, endpoint_adapter, nap, step
+from testkit.outside import Outside
+from testkit.records import database_of
 
 QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
 

@@ -11,9 +11,9 @@ import pytest
 from inngest_durable import stream
 from inngest_durable.engines import attempts
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.adapters.site import Site
 from packages.inngest_durable.tests.follow.app import build
+from testkit import colourless
 
 
 @pytest.fixture(params=colourless.WEBS)

@@ -12,8 +12,8 @@ import pytest
 from inngest_durable._core.model import RunStatus
 from inngest_durable.engines.records import CancelRun
 
-from packages.inngest_durable.tests.adapters.colourless import Web, current_pass, over_quart_only, step
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from testkit.colourless import Web, current_pass, over_quart_only, step
 
 
 @dataclass

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.waiting import wait_until
-from packages.inngest_durable.tests.crash.forks import ForkedSite, Zygote
 from packages.inngest_durable.tests.follow import app
 from packages.inngest_durable.tests.follow.listener import Heard, follow, kinds, until
+from testkit.forks import ForkedSite, Zygote
+from testkit.site_process import SiteProcess
+from testkit.waiting import wait_until
 
 Serve = Callable[[], SiteProcess]
 

@@ -9,10 +9,10 @@ import pytest
 from inngest_durable import OutsideEndpointError, StepOptions, StepValueError, progress
 from inngest_durable._core.run_events import MOST_PROGRESS
 
-from packages.inngest_durable.tests.adapters.colourless import Web, step
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from packages.inngest_durable.tests.follow.listener import follow, kinds
+from testkit.colourless import Web, step
 
 
 def test_progress_outside_a_step_is_an_error() -> None:

@@ -12,10 +12,10 @@ import pytest
 from inngest_durable import EmbeddedEngine
 from inngest_durable.flask import HELD_WAITS
 
-from packages.inngest_durable.tests.adapters.colourless import EACH_SERVER, Web
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.follow.listener import follow, heard, kinds, until
+from testkit.colourless import EACH_SERVER, Web
+from testkit.waiting import wait_until
 
 KEY = {"Idempotency-Key": "BK-1", "Accept": "text/event-stream"}
 

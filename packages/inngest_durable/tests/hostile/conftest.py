@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.hostile.doors import Doors
+from testkit import colourless
 
 
 @pytest.fixture(params=colourless.WEBS, scope="module")

@@ -26,8 +26,9 @@ from inngest_durable import EmbeddedEngine, Inngest
 from inngest_durable._core.limits import Limits
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.application import QUICK, database_of
-from packages.inngest_durable.tests.adapters.colourless import adapter_of, endpoint_adapter, step, web
+from packages.inngest_durable.tests.adapters.application import QUICK
+from testkit.colourless import adapter_of, endpoint_adapter, step, web
+from testkit.records import database_of
 
 EVENT_KEY = "key-1"
 EVENTS = f"/_inngest/e/{EVENT_KEY}"

@@ -19,8 +19,8 @@ import pytest
 from inngest_durable import StoreError
 from inngest_durable.engines.embedded import store as sqlite_store
 
-from packages.inngest_durable.tests.adapters.colourless import Web, choose
 from packages.inngest_durable.tests.hostile.doors import Doors
+from testkit.colourless import Web, choose
 
 PAGE = 4096
 TABLES = ("meta", "runs", "steps", "events", "workers", "run_events", "waits")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.servers import ThreadServer
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.hostile.doors import EVENTS, LIMITS, Doors
+from testkit import colourless
+from testkit.servers import ThreadServer
+from testkit.waiting import wait_until
 
 # Not Werkzeug's server, which is for development: it hands on what is no HTTP.
 SERVERS = [("quart", 0), ("quart", 1), ("flask", 0)]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from packages.inngest_durable.tests.adapters.colourless import web
 from packages.inngest_durable.tests.hostile.doors import Doors
+from testkit.colourless import web
 
 HUGE = "9" * 5_000
 VALUES = st.one_of(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import choose
 from packages.inngest_durable.tests.hostile.doors import EVENTS, Doors
+from testkit.colourless import choose
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.servers import ThreadServer
 from packages.inngest_durable.tests.inngest.fake_clock import FakeClock
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
 from packages.inngest_durable.tests.inngest.scripted_app import Answer, ByHand, ScriptedApp
+from testkit.servers import ThreadServer
 
 MakeApp = Callable[..., ScriptedApp]
 MakeRun = Callable[..., ByHand]

@@ -18,8 +18,6 @@ from urllib.parse import parse_qs
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from packages.inngest_durable.tests.adapters.servers import AsgiThread
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.inngest.fake_answers import Call, Reply
 from packages.inngest_durable.tests.inngest.fake_api import Api
 from packages.inngest_durable.tests.inngest.fake_clock import FakeClock
@@ -29,6 +27,8 @@ from packages.inngest_durable.tests.inngest.fake_pace import Pace
 from packages.inngest_durable.tests.inngest.fake_queue import Queue, send
 from packages.inngest_durable.tests.inngest.fake_runs import Runs
 from packages.inngest_durable.tests.inngest.fake_state import RUNNING, Dispatch, Job, Json, Run
+from testkit.servers import AsgiThread
+from testkit.waiting import wait_until
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from packages.inngest_durable.tests.adapters.servers import UvicornThread
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
 from packages.inngest_durable.tests.inngest.fake_wire import new_ulid, step_hash
+from testkit.servers import UvicornThread
 
 SDK = {"X-Inngest-SDK": "scripted:v0.0.1", "X-Inngest-Req-Version": "2", "Content-Type": "application/json"}
 RESULT = {"status": 418, "headers": {"x-tea": "yes"}, "body": "short and stout"}

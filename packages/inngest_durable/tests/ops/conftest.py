@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.conftest import all_opened, framework, opened, site, start_site
 from packages.inngest_durable.tests.ops.command import Command
+from testkit.records import database_of
 
 __all__ = ["all_opened", "framework", "opened", "site", "start_site"]
 

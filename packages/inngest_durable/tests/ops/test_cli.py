@@ -16,11 +16,11 @@ from inngest_durable._core.model import Failure, RunStatus
 from inngest_durable.engines.embedded import operator
 from inngest_durable.engines.embedded.queries import SCHEMA
 
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.ops.archive import SECRETS, Archive
 from packages.inngest_durable.tests.ops.command import SCRIPT, Command
 from packages.inngest_durable.tests.store.test_migrations import make
+from testkit.records import Records
+from testkit.waiting import wait_until
 
 NOBODY = "01JA0000000000000000000000"
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from packages.inngest_durable.tests.adapters.frameworks import FRAMEWORKS, Framework
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.ops.command import Command
+from testkit.site_process import SiteProcess
+from testkit.waiting import wait_until
 
 
 @pytest.fixture(params=FRAMEWORKS, ids=lambda framework: framework.name)

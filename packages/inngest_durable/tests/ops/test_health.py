@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 from inngest_durable.engines.embedded import probe
 
-from packages.inngest_durable.tests.adapters.application import database_of
 from packages.inngest_durable.tests.adapters.frameworks import FLASK, FRAMEWORKS, QUART, Framework
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import WsgiThread
 from packages.inngest_durable.tests.adapters.site import Site
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.records import Records, database_of
+from testkit.servers import WsgiThread
+from testkit.site_process import SiteProcess
+from testkit.waiting import wait_until
 
 READY = (200, {"status": "ready"})
 ALIVE = (200, {"status": "alive"})

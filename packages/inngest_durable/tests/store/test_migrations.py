@@ -25,8 +25,8 @@ from inngest_durable.errors import StoreError
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.records import Records
 from packages.inngest_durable.tests.store.migrating_process import later
+from testkit.records import Records
 
 PROGRAM = Path(__file__).with_name("migrating_process.py")
 SNAPSHOTS = Path(__file__).with_name("schemas")

@@ -23,8 +23,8 @@ from inngest_durable.engines.records import AddEvents, FinishRun, Found, Insert,
 from inngest_durable.engines.ulids import new_ulid, ulid_time
 from inngest_durable.testing import MemoryStore, VirtualClock
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.store.samples import Samples
+from testkit.waiting import wait_until
 
 PROGRAM = Path(__file__).with_name("pruning_process.py")
 HOUR, DAY = 3600.0, 86400.0

@@ -13,11 +13,10 @@ from typing import Any
 
 import httpx
 
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import ServerProcess, free_port, hypercorn_command, uvicorn_command
 from packages.inngest_durable.tests.workers import workers_app
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.servers import ServerProcess, free_port, hypercorn_command, uvicorn_command
 
 APP = f"{workers_app.__name__}:create_app"
 COMMANDS: dict[str, Callable[[int], list[str]]] = {

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.workers.team import Member, Team
+from testkit.records import Records
+from testkit.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the disk is made full by means of Linux")
 

@@ -9,9 +9,9 @@ import time
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.workers.team import WAITS_SECONDS, Member, Team
 from packages.inngest_durable.tests.workers.workers_app import EVENT_KEY
+from testkit.waiting import wait_until
 
 TIMES = 5
 WAKES_SECONDS = 0.2

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import httpx
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.workers.team import WAITS_SECONDS, Member, Team
 from packages.inngest_durable.tests.workers.workers_app import MAX_RECOVERIES
+from testkit.waiting import wait_until
 
 INNOCENTS = 20
 # The first two deaths may be any run's fault.

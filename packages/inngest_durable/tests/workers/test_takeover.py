@@ -10,8 +10,8 @@ from itertools import cycle
 import httpx
 import pytest
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.workers.team import WAITS_SECONDS, Team, kill, request
+from testkit.waiting import wait_until
 
 RUNS = 50
 FINISHES_SECONDS = 15

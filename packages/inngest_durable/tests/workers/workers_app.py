@@ -31,8 +31,8 @@ from inngest_durable.engines.embedded import store
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart, request
 
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit.outside import Outside
+from testkit.records import database_of
 
 EVENT_KEY = "key"
 # Deaths with the poison run as the only suspect, before it is failed.

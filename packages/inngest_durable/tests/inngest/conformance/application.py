@@ -29,7 +29,7 @@ from inngest_durable import Event, Inngest, RetryPolicy, StepError
 from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters.application import Application
-from packages.inngest_durable.tests.adapters.colourless import (
+from testkit.colourless import (
     Response,
     get_data,
     parallel,
@@ -37,7 +37,7 @@ from packages.inngest_durable.tests.adapters.colourless import (
     step,
     web,
 )
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit.outside import Outside
 
 # The pauses are long enough for the client to be redirected, whatever the engine.
 QUICK = RetryPolicy(max_retries=2, initial="1500ms", factor=0.1, jitter=False)

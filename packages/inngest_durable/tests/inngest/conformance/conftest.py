@@ -18,10 +18,10 @@ import pytest
 from inngest_durable import EmbeddedEngine
 from inngest_durable.engines.inngest.engine import InngestEngine
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.inngest.conformance.application import Conformance
 from packages.inngest_durable.tests.inngest.conformance.place import Place
 from packages.inngest_durable.tests.inngest.fake_server import EVENT_KEY, SIGNING_KEY, FakeInngest
+from testkit import colourless
 
 _LEASE = "20s"
 

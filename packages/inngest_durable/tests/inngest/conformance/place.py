@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 
-from packages.inngest_durable.tests.adapters.servers import ThreadServer, WsgiThread
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.inngest.conformance.application import Conformance
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
 from packages.inngest_durable.tests.inngest.fake_wire import new_ulid
+from testkit.servers import ThreadServer, WsgiThread
+from testkit.waiting import wait_until
 
 _SECONDS = 30.0
 

@@ -43,8 +43,8 @@ from inngest_durable import Event, Inngest, NonRetriableError, RetryAfterError, 
 from inngest_durable.engines.inngest.engine import InngestEngine
 from quart.typing import ResponseReturnValue
 
-from packages.inngest_durable.tests.adapters import colourless
-from packages.inngest_durable.tests.adapters.colourless import (
+from testkit import colourless
+from testkit.colourless import (
     Response,
     get_data,
     nap,
@@ -53,7 +53,7 @@ from packages.inngest_durable.tests.adapters.colourless import (
     step,
     web,
 )
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit.outside import Outside
 
 TWICE = RetryPolicy(max_retries=2, initial="1m", factor=1, jitter=False)
 ONCE = RetryPolicy(max_retries=1, initial="1m", factor=1, jitter=False)

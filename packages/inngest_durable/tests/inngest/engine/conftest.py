@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.inngest.conftest import Leaving
 from packages.inngest_durable.tests.inngest.engine.rig import Rig
+from testkit import colourless
 
 OpenRig = Callable[..., Rig]
 

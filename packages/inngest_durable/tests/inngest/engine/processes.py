@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.servers import ServerProcess, free_port, uvicorn_command
 from packages.inngest_durable.tests.inngest.fake_pace import Pace
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
+from testkit.outside import Outside
+from testkit.servers import ServerProcess, free_port, uvicorn_command
 
 _APPLICATION = "packages.inngest_durable.tests.inngest.engine.application:create_app"
 

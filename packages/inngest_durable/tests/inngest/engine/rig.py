@@ -11,13 +11,13 @@ import httpx
 from inngest_durable.engines.inngest.engine import InngestEngine
 from inngest_durable.testing import VirtualClock
 
-from packages.inngest_durable.tests.adapters.colourless import Web
-from packages.inngest_durable.tests.adapters.servers import ThreadServer, WsgiThread
 from packages.inngest_durable.tests.inngest.engine.application import Rows
 from packages.inngest_durable.tests.inngest.fake_clock import FakeClock
 from packages.inngest_durable.tests.inngest.fake_server import EVENT_KEY, SIGNING_KEY, FakeInngest
 from packages.inngest_durable.tests.inngest.fake_state import Dispatch, Run
 from packages.inngest_durable.tests.inngest.fake_wire import new_ulid, signature
+from testkit.colourless import Web
+from testkit.servers import ThreadServer, WsgiThread
 
 LEASE_SECONDS = 60.0
 _SECONDS = 30.0

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import Rig
 from packages.inngest_durable.tests.inngest.fake_server import SIGNING_KEY
 from packages.inngest_durable.tests.inngest.fake_state import RUNNING
 from packages.inngest_durable.tests.inngest.fake_wire import new_ulid, signature
 from packages.inngest_durable.tests.inngest.scripted_app import ByHand, ran
+from testkit.colourless import over_quart_only
 
 OTHER_KEY = "signkey-test-" + "99" * 32
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from packages.inngest_durable.tests.adapters.servers import WsgiThread
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.inngest.engine.rig import Rig
 from packages.inngest_durable.tests.ops.test_health import ALIVE, CANNOT_RECORD, DRAINING, READY
+from testkit.servers import WsgiThread
+from testkit.waiting import wait_until
 
 
 def ready(rig: Rig) -> tuple[int, object]:

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from inngest_durable.engines.inngest import ends
 
-from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import Rig, counts
 from packages.inngest_durable.tests.inngest.fake_state import CANCELLED, COMPLETED
+from testkit.colourless import over_quart_only
 
 KEY = {"Idempotency-Key": "k-1", "Authorization": "Bearer of-the-user"}
 FOLLOWED = {**KEY, "Accept": "text/event-stream"}

@@ -9,11 +9,11 @@ import httpx
 from inngest_durable.engines.inngest.claim import InngestClaim
 from inngest_durable.testing.clock import _Timer
 
-from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import LEASE_SECONDS, Rig, counts
 from packages.inngest_durable.tests.inngest.fake_state import COMPLETED, Dispatch, Run
 from packages.inngest_durable.tests.inngest.fake_wire import new_ulid
+from testkit.colourless import over_quart_only
 
 
 def held_run(rig: Rig) -> Run:

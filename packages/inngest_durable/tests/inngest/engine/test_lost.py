@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import Rig, counts
+from testkit.colourless import over_quart_only
 
 # More than the engine posts in the time of a test.
 FOR_EVER = 100_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from inngest_durable.engines.inngest import checkpoints
 
-from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.rig import Rig, counts
 from packages.inngest_durable.tests.inngest.fake_state import CANCELLED, COMPLETED, RUNNING
+from testkit.colourless import over_quart_only
 
 FOR_EVER = 100_000
 CREATE, STEPS = "POST /v1/checkpoint$", "POST /v1/checkpoint/.*/steps"

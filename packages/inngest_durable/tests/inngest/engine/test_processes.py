@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters import colourless
 from packages.inngest_durable.tests.inngest.engine.processes import RigProcess
 from packages.inngest_durable.tests.inngest.fake_state import COMPLETED, FAILED
+from testkit import colourless
 
 Start = Callable[..., RigProcess]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from packages.inngest_durable.tests.adapters.colourless import over_quart_only
 from packages.inngest_durable.tests.inngest.engine.application import BINARY
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import Rig, counts
 from packages.inngest_durable.tests.inngest.fake_state import COMPLETED
+from testkit.colourless import over_quart_only
 
 BODIES: dict[str, dict[str, Any]] = {
     "json": {"json": {"b": 2, "a": [1, None, "ü"]}},

@@ -10,13 +10,13 @@ import httpx
 from inngest_durable import ConfigurationError
 from inngest_durable.engines.inngest.engine import InngestEngine
 
-from packages.inngest_durable.tests.adapters.colourless import Web, over_quart_only
-from packages.inngest_durable.tests.adapters.waiting import wait_until
 from packages.inngest_durable.tests.inngest.engine.application import Rows
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import Rig
 from packages.inngest_durable.tests.inngest.fake_state import COMPLETED
 from packages.inngest_durable.tests.inngest.fake_wire import new_ulid
+from testkit.colourless import Web, over_quart_only
+from testkit.waiting import wait_until
 
 ENDED = {"one": 2, "two": 1, "three": 1}
 

@@ -9,7 +9,6 @@ from inngest_durable import Inngest
 from opentelemetry import context, trace
 from opentelemetry.context import Context
 
-from packages.inngest_durable.tests.adapters.colourless import put_middleware
 from packages.inngest_durable.tests.adapters.traces import (
     CLIENT_SPAN,
     SENT,
@@ -23,6 +22,7 @@ from packages.inngest_durable.tests.adapters.traces import (
 from packages.inngest_durable.tests.inngest.engine import application
 from packages.inngest_durable.tests.inngest.engine.conftest import OpenRig
 from packages.inngest_durable.tests.inngest.engine.rig import Rig
+from testkit.colourless import put_middleware
 
 
 @pytest.fixture

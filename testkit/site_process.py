@@ -9,10 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from packages.inngest_durable.tests.adapters.application import database_of
-from packages.inngest_durable.tests.adapters.outside import Outside
-from packages.inngest_durable.tests.adapters.records import Records
-from packages.inngest_durable.tests.adapters.servers import ServerProcess, free_port
+from testkit.outside import Outside
+from testkit.records import Records, database_of
+from testkit.servers import ServerProcess, free_port
 
 
 class SiteProcess:

@@ -29,7 +29,7 @@ from inngest_durable.quart import QuartAdapter
 from inngest_durable.quart import current_pass as quart_pass
 from werkzeug.local import LocalProxy
 
-from packages.inngest_durable.tests.adapters.servers import (
+from testkit.servers import (
     HypercornThread,
     ThreadServer,
     UvicornThread,

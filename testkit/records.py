@@ -14,7 +14,12 @@ from typing import Any
 import msgspec
 from inngest_durable._core.model import RecordedResponse
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
+
+
+def database_of(folder: Path) -> Path:
+    """Return the database that an application in *folder* uses."""
+    return folder / "durable.db"
 
 
 @dataclass(frozen=True, slots=True)

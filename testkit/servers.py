@@ -26,11 +26,11 @@ import uvicorn
 import waitress.server
 import werkzeug.serving
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 T = TypeVar("T")
 
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[1]
 _STOP_SECONDS = 20
 # One for each port that `free_port` has given away.
 _held: list[socket.socket] = []

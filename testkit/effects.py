@@ -16,7 +16,7 @@ from typing import Any
 
 from inngest_durable import RetryAfterError, step
 
-from packages.inngest_durable.tests.adapters.outside import Outside
+from testkit.outside import Outside
 
 
 class Effects:

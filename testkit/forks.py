@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from packages.inngest_durable.tests.adapters.processes import SiteProcess
-from packages.inngest_durable.tests.adapters.servers import REPOSITORY, ServerProcess
-from packages.inngest_durable.tests.crash import zygote
+from testkit import zygote
+from testkit.servers import REPOSITORY, ServerProcess
+from testkit.site_process import SiteProcess
 
 _POLL_SECONDS = 0.005
 _ENDS_SECONDS = 60

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from packages.inngest_durable.tests.adapters.waiting import wait_until
+from testkit.waiting import wait_until
 
 
 class OutageError(Exception):
