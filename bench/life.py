@@ -25,7 +25,9 @@ from inngest_durable.engines.ulids import new_ulid
 
 from bench.load import find_wrk, measure
 from bench.servers import ROOT, Server, uvicorn
-from testkit.processes import Process, free_port, wait_until
+from testkit.ports import free_port
+from testkit.processes import Process
+from testkit.waiting import wait_until
 
 RESTARTS = 5
 SLEEPERS = 10_000

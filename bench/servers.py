@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from testkit.processes import Process, free_port
+from testkit.ports import free_port
+from testkit.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from testkit.forks import ForkedServer, Zygote
-from testkit.processes import free_port, wait_until
+from testkit.ports import free_port
+from testkit.waiting import wait_until
 
 FRAMEWORKS = ("quart", "flask")
 # Not the module itself: it is imported by the workers alone.

@@ -36,7 +36,7 @@ from chaos.kinds import CHILD, KINDS, NUMBERS, Kind, right_response
 from chaos.plan import Tail
 from chaos.wal import Log
 from chaos.world import World
-from testkit.processes import wait_until
+from testkit.waiting import wait_until
 
 TRIES = 10
 # Commits come in for that long after the database file was copied.

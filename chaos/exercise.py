@@ -27,8 +27,8 @@ from chaos.plan import Plan
 from chaos.requests import requests_of
 from chaos.storm import Storm
 from chaos.world import World
-from testkit.processes import wait_until
 from testkit.records import Records
+from testkit.waiting import wait_until
 
 # How long all runs may take to end once it is quiet.
 SETTLE_SECONDS = 90.0

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from chaos.lock import MODES
-from testkit.processes import Process, wait_until
+from testkit.processes import Process
+from testkit.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 

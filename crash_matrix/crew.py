@@ -11,7 +11,7 @@ from pathlib import Path
 from crash_matrix import app
 from crash_matrix.cells import Cell
 from testkit.forks import ForkedServer, Zygote
-from testkit.servers import free_port
+from testkit.ports import free_port
 from testkit.waiting import wait_until
 
 _ENDS_SECONDS = 60

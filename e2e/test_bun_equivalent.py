@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from testkit.processes import Process, answer_status, free_port
+from testkit.ports import free_port
+from testkit.processes import Process, answer_status
 
 PROCESSED = {"result": {"id": "42", "status": "processed"}}
 FAILED = {"error": "Operation failed after retries"}

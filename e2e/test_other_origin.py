@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from testkit.processes import Process, answer_status, free_port
+from testkit.ports import free_port
+from testkit.processes import Process, answer_status
 
 ROOT = Path(__file__).parents[1]
 

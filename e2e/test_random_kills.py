@@ -18,7 +18,8 @@ from contextlib import closing
 from pathlib import Path
 
 from e2e.trip_booker import ALONE, TripBooker
-from testkit.processes import POLL_SECONDS, answer_status, wait_until
+from testkit.processes import answer_status
+from testkit.waiting import wait_until
 
 SEED = 20261122
 SERVERS = 2
@@ -27,6 +28,8 @@ KILLS_EACH = 25
 # A booking takes 4.7 s at full latency.
 SPEED = 0.033
 BOOKING_SECONDS = 4.7 * SPEED
+# How long after a call a kill may come: about as long as a third party takes.
+AFTER_SECONDS = 0.02
 
 Call = tuple[str, str]
 
@@ -93,7 +96,7 @@ def book_until_killed(app: TripBooker, bookings: list[str], moments: random.Rand
     with ThreadPoolExecutor(len(bookings)) as clients:
         sent = [clients.submit(book, booking, moments.uniform(0, BOOKING_SECONDS)) for booking in bookings]
         wait_until(lambda: sum(len(calls(app, booking)) for booking in bookings) >= received, f"{received} calls")
-        time.sleep(moments.uniform(0, POLL_SECONDS))
+        time.sleep(moments.uniform(0, AFTER_SECONDS))
         app.kill()
     for client in sent:
         client.result()

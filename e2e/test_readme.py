@@ -13,7 +13,8 @@ from trip_booker.booking import book_trip
 
 from e2e.trip_booker import TripBooker
 from testkit.console import Command, commands, output_of
-from testkit.processes import install_debian_package, wait_until
+from testkit.processes import install_debian_package
+from testkit.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from trip_booker.world import World
 
-from testkit.processes import Process, answer_status, free_port
+from testkit.ports import free_port
+from testkit.processes import Process, answer_status
 
 ROOT = Path(__file__).parents[1]
 

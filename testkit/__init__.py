@@ -1,7 +1,7 @@
 """
 What tests and tools share: real server processes, a world outside them that counts, and a look into their database.
 
-    waiting, processes, console
+    waiting, ports, processes, console
                   for whatever is started as a command: conditions with a deadline, process groups, a README's commands
     outside, effects
                   the third parties of an application under test, in files that survive its death

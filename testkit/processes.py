@@ -10,42 +10,17 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 
-T = TypeVar("T")
+from testkit.waiting import wait_until
 
-POLL_SECONDS = 0.02
 OUTPUT_SHOWN = 20_000
-# One for each port that `free_port` has given away.
-_held: list[socket.socket] = []
-
-
-def free_port() -> int:
-    """
-    Return a port of the loopback interface that nobody else is given while this process lives.
-
-    A socket that is bound but does not listen keeps the port from whoever takes any, other tests' processes and their
-    connections included. The server that names the port, and its successors, may listen there (SO_REUSEADDR).
-    """
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    port: int = holder.getsockname()[1]
-    if sys.platform == "linux":
-        _held.append(holder)
-    else:
-        # There a server could not listen beside it.
-        holder.close()
-    return port
 
 
 def answer_status(port: int, path: str = "/", *, timeout_seconds: float = 5) -> int | None:
@@ -61,21 +36,6 @@ def answer_status(port: int, path: str = "/", *, timeout_seconds: float = 5) -> 
             return connection.getresponse().status
         except (OSError, http.client.HTTPException):
             return None
-
-
-def wait_until(condition: Callable[[], T], what: str, *, timeout_seconds: float = 20) -> T:
-    """
-    Ask *condition* until its answer is truthy, and return that answer.
-
-    Raises:
-        TimeoutError: It never was within *timeout_seconds*. Says *what* was awaited and what the last answer was.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while not (answer := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout_seconds:g} s for {what}; the last answer was {answer!r}")
-        time.sleep(POLL_SECONDS)
-    return answer
 
 
 def run_bounded(*command: str, timeout_seconds: float, env: Mapping[str, str] | None = None) -> bool:

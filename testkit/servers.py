@@ -32,8 +32,6 @@ T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[1]
 _STOP_SECONDS = 20
-# One for each port that `free_port` has given away.
-_held: list[socket.socket] = []
 
 
 def listening_socket() -> socket.socket:
@@ -43,25 +41,6 @@ def listening_socket() -> socket.socket:
     # Inherited by its connections: a response that is sent in two parts would wait 40 ms for the client's delayed ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def free_port() -> int:
-    """
-    Return a port of the loopback interface that nobody else is given while this process lives.
-
-    A socket that is bound but does not listen keeps the port from whoever takes any, other tests' processes and their
-    connections included. The server that names the port, and its successors, may listen there (SO_REUSEADDR).
-    """
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    port: int = holder.getsockname()[1]
-    if sys.platform == "linux":
-        _held.append(holder)
-    else:
-        # There a server could not listen beside it.
-        holder.close()
-    return port
 
 
 class ThreadServer(ABC):

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 
 from testkit.outside import Outside
+from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import ServerProcess, free_port
+from testkit.servers import ServerProcess
 
 
 class SiteProcess:

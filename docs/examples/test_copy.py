@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testkit.processes import Process, free_port
+from testkit.ports import free_port
+from testkit.processes import Process
 
 EXAMPLES = Path(__file__).parent
 PAGE = (EXAMPLES.parent / "copy.md").read_text()

@@ -14,7 +14,7 @@ from inngest_durable.engines.inngest import caps, settings
 from inngest_durable.engines.inngest.keyed import PERIOD_SECONDS
 
 from docs.examples import step_latency
-from testkit.processes import free_port
+from testkit.ports import free_port
 
 PAGE = (Path(__file__).parents[1] / "engines.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from testkit.console import commands, output_of
-from testkit.processes import free_port, install_debian_package
+from testkit.ports import free_port
+from testkit.processes import install_debian_package
 
 DOCS = Path(__file__).parents[1]
 PAGE = (DOCS / "tutorial.md").read_text()

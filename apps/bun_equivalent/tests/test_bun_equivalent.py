@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testkit.processes import Process, free_port
+from testkit.ports import free_port
+from testkit.processes import Process
 
 PROGRAM = Path(__file__).parents[1] / "bun_equivalent.py"
 PROCESSED = {"result": {"id": "42", "status": "processed"}}

@@ -9,7 +9,7 @@ from quart.typing import TestClientProtocol as Client
 from trip_booker.world import World
 
 from e2e.trip_booker import TripBooker
-from testkit.processes import wait_until
+from testkit.waiting import wait_until
 
 TRIP = {"bookingId": "AP-1", "origin": "NYC", "destination": "SFO", "date": "2026-12-24"}
 DEAR = {**TRIP, "budget": 1}

@@ -15,7 +15,8 @@ from trip_booker.patterns import PATTERNS
 
 from e2e.trip_booker import TripBooker
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
-from testkit.processes import free_port, wait_until
+from testkit.ports import free_port
+from testkit.waiting import wait_until
 
 FLIGHT = PATTERNS["flight"]
 

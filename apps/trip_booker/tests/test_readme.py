@@ -12,7 +12,8 @@ from trip_booker.__main__ import WHAT_TO_TRY
 
 from e2e.trip_booker import TripBooker
 from testkit.console import commands
-from testkit.processes import Process, wait_until
+from testkit.processes import Process
+from testkit.waiting import wait_until
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 DEFAULT_URL = "http://127.0.0.1:3000"

@@ -10,7 +10,7 @@ from quart.typing import TestClientProtocol as Client
 from trip_booker.world import World
 
 from e2e.trip_booker import TripBooker
-from testkit.processes import wait_until
+from testkit.waiting import wait_until
 
 TOUR = {"bookingId": "TR-1", "flightId": "SB418", "hotelId": "plaza", "carId": "mini"}
 UNDONE = ["cancel-car", "cancel-hotel", "cancel-flight"]

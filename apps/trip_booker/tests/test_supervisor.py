@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.processes import wait_until
+from testkit.waiting import wait_until
 
 SUPERVISE = """\
 import sys

@@ -21,14 +21,9 @@ from packages.inngest_durable.tests.adapters import life_app
 from packages.inngest_durable.tests.adapters.shop import connection
 from packages.inngest_durable.tests.adapters.site import RUN_ID
 from testkit.outside import Outside
+from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import (
-    ServerProcess,
-    UvicornThread,
-    free_port,
-    hypercorn_command,
-    uvicorn_command,
-)
+from testkit.servers import ServerProcess, UvicornThread, hypercorn_command, uvicorn_command
 from testkit.waiting import wait_until
 
 APP = f"{life_app.__name__}:create_app"

@@ -20,8 +20,8 @@ import pytest
 from packages.inngest_durable.tests.crash import trips_app
 from testkit.forks import ForkedServer, Zygote
 from testkit.outside import Outside
+from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import free_port
 from testkit.waiting import wait_until
 
 KILLS = {"quart": 50, "flask": 25}

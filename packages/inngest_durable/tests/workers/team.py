@@ -15,8 +15,9 @@ import httpx
 
 from packages.inngest_durable.tests.workers import workers_app
 from testkit.outside import Outside
+from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import ServerProcess, free_port, hypercorn_command, uvicorn_command
+from testkit.servers import ServerProcess, hypercorn_command, uvicorn_command
 
 APP = f"{workers_app.__name__}:create_app"
 COMMANDS: dict[str, Callable[[int], list[str]]] = {

@@ -12,7 +12,8 @@ import httpx
 from packages.inngest_durable.tests.inngest.fake_pace import Pace
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
 from testkit.outside import Outside
-from testkit.servers import ServerProcess, free_port, uvicorn_command
+from testkit.ports import free_port
+from testkit.servers import ServerProcess, uvicorn_command
 
 _APPLICATION = "packages.inngest_durable.tests.inngest.engine.application:create_app"
 

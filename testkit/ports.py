@@ -1,0 +1,28 @@
+"""Ports that stay with whoever asked for one."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+# One for each port that `free_port` has given away.
+_held: list[socket.socket] = []
+
+
+def free_port() -> int:
+    """
+    Return a port of the loopback interface that nobody else is given while this process lives.
+
+    A socket that is bound but does not listen keeps the port from whoever takes any, other tests' processes and their
+    connections included. The server that names the port, and its successors, may listen there (SO_REUSEADDR).
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform == "linux":
+        _held.append(holder)
+    else:
+        # There a server could not listen beside it.
+        holder.close()
+    return port
