@@ -1,5 +1,5 @@
 """
-The layers of the package, and what its core may not use: read from the imports, so that nobody has to remember.
+The layers of package and tools, and what the core may not use: read from the imports, so that nobody has to remember.
 
 A module imports from lower lines of the table. Of two names joined by a comma the left may import the right; names
 joined by a bar never import each other. An import for type checkers alone is no dependency, but in the core.
@@ -52,7 +52,11 @@ BANNED_IN_CORE = frozenset(
 BANNED_CALLS_IN_CORE = frozenset(("now", "utcnow", "today", "open", "print", "input"))
 FRAMEWORKS = {"quart": {"quart"}, "flask": {"flask"}, "_werkzeug": {"werkzeug"}}
 
+# What is no package, from the top: of these, too, none imports one beside or above it.
+TOOLS = (("bench", "chaos", "crash_matrix"), ("e2e",), ("testkit",))
+
 PACKAGE = "inngest_durable"
+REPOSITORY = Path(__file__).parents[3]
 ROOT = Path(inngest_durable.__file__).parent
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
@@ -205,3 +209,34 @@ def test_fault_is_found(module: str, source: str, fault: str) -> None:
 def test_good_import_is_no_fault(module: str, source: str) -> None:
     """The check lets pass what the table allows."""
     assert faults_of(module, source) == []
+
+
+def tool_faults_of(tool: str, source: str) -> list[str]:
+    """Return what *source*, a module of a folder in the root, imports from tests, or from a tool beside or above it."""
+    row = next(row for row, tools in enumerate(TOOLS) if tool in tools)
+    closed = {other for tools in TOOLS[: row + 1] for other in tools} - {tool} | {"apps", "packages"}
+    return [f"{tool} imports {name}" for name, _ in imports_of("", source) if name.partition(".")[0] in closed]
+
+
+@pytest.mark.parametrize("tool", [tool for tools in TOOLS for tool in tools])
+def test_tool_imports_from_no_tests(tool: str) -> None:
+    """What tools and tests share is in `testkit`."""
+    modules = sorted((REPOSITORY / tool).rglob("*.py"))
+
+    assert modules
+    assert [fault for module in modules for fault in tool_faults_of(tool, module.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "source", "faults"),
+    [
+        ("chaos", "from packages.inngest_durable.tests.store import samples", 1),
+        ("chaos", "from crash_matrix.crew import Crew", 1),
+        ("testkit", "from e2e.trip_booker import TripBooker", 1),
+        ("e2e", "from testkit.waiting import wait_until", 0),
+        ("chaos", "from chaos.plan import Plan", 0),
+    ],
+)
+def test_import_of_a_tool_is_judged(tool: str, source: str, faults: int) -> None:
+    """The check sees what it is there for, and lets pass what is allowed."""
+    assert len(tool_faults_of(tool, source)) == faults
