@@ -20,6 +20,7 @@ from ..._core.run_events import RunEvent
 from ..._pass import UNWRITABLE
 from ...errors import ConfigurationError
 from ..attempts import Starts
+from ..background import Background
 from ..base import Clock, Host, Store, TimerHandle, Watch
 from ..clock import SystemClock
 from ..passes import PassSet
@@ -95,7 +96,7 @@ class EmbeddedEngine:
         self._worker_id = ""
         self._worker: Worker | None = None
         self._probe: Probe | None = None
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background = Background(self._background_failed)
         self._seen_commits = 0
         self._draining: asyncio.Future[None] | None = None
 
@@ -162,8 +163,7 @@ class EmbeddedEngine:
             async with asyncio.timeout(self._grace_seconds):
                 await self.passes.empty()
                 await self._worker.ended()
-                if self._background:
-                    await asyncio.wait(self._background)
+                await self._background.ended()
         except TimeoutError:
             # Their clients are not kept any longer; the process may end.
             self.passes.let_go("the shutdown grace has passed")
@@ -196,7 +196,7 @@ class EmbeddedEngine:
             # Its passes died with their loop: like those of a dead worker, their runs are recovered.
             self._worker.release()
         self._worker = self._draining = None
-        self._background = set()
+        self._background = Background(self._background_failed)
         self.unwritten = UnwrittenRows()
 
     def begin(
@@ -286,14 +286,10 @@ class EmbeddedEngine:
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends; `stop` waits for it."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._spawned_ended)
-        return task
+        return self._background.spawn(work)
 
-    def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and self._draining is None:
+    def _background_failed(self, error: BaseException) -> None:
+        if self._draining is None:
             logger.error("background work of the engine failed: please report this bug", exc_info=error)
 
     def _each_second(self) -> None:

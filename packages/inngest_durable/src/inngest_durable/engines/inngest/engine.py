@@ -21,6 +21,7 @@ from ..._core.model import Idempotency, RecordedRequest, RecordedResponse, Run, 
 from ..._core.run_events import RunEvent
 from ..._pass import CANCELLED
 from ..attempts import Starts
+from ..background import Background
 from ..base import Clock, Host, UnavailableError, Watch
 from ..clock import SystemClock
 from ..passes import PassSet
@@ -128,7 +129,7 @@ class InngestEngine:
         self._transport = transport
         self._ids: dict[tuple[str, str], Created] = {}
         self.withdrawn: set[str] = set()
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background = Background(_told_elsewhere)
         self._draining: asyncio.Future[None] | None = None
         self._health: Health | None = None
         self._dispatches: Dispatches | None = None
@@ -176,8 +177,7 @@ class InngestEngine:
         try:
             async with asyncio.timeout(self._grace_seconds):
                 await self.passes.empty()
-                while self._background:
-                    await asyncio.wait(self._background)
+                await self._background.ended()
         except TimeoutError:
             self.passes.let_go("the shutdown grace has passed")
             logger.warning(
@@ -196,11 +196,8 @@ class InngestEngine:
         if self._dispatches is None:
             return
         await self.drain()
-        for task in list(self._background):
-            # What waits for a server that cannot be reached.
-            task.cancel()
-        if self._background:
-            await asyncio.wait(self._background)
+        # What waits for a server that cannot be reached.
+        await self._background.cancel()
         await self.outputs.close()
         await self.api.close()
         self._dispatches = None
@@ -211,20 +208,11 @@ class InngestEngine:
             # Its connections are watched by the parent's loop: they must not even be collected here.
             _inherited.append(self.api)
         self._dispatches = self._draining = self._health = None
-        self._background = set()
+        self._background = Background(_told_elsewhere)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends; `stop` waits for it."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._spawned_ended)
-        return task
-
-    def _spawned_ended(self, task: asyncio.Task[Any]) -> None:
-        self._background.discard(task)
-        # What a claim spawns tells its errors to whoever awaits it.
-        if not task.cancelled():
-            task.exception()
+        return self._background.spawn(work)
 
     # Runs and their passes.
 
@@ -389,6 +377,10 @@ class InngestEngine:
     def within(self, limits: Limits) -> Limits:
         """Return *limits*, none over what the server takes."""
         return lowered(limits)
+
+
+def _told_elsewhere(_: BaseException) -> None:
+    """What a claim spawns tells its errors to whoever awaits it."""
 
 
 class _Signal(msgspec.Struct):
