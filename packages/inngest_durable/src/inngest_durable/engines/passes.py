@@ -64,6 +64,10 @@ class PassSet:
         for live_pass in list(self._passes):
             live_pass.interrupt(reason)
 
+    def of(self, run_id: str) -> list[LivePass]:
+        """Return those of one run: one that has lost it may still be ending."""
+        return [live_pass for live_pass in self._passes if live_pass.claim.run.id == run_id]
+
     def __iter__(self) -> Iterator[LivePass]:
         return iter(list(self._passes))
 

@@ -68,7 +68,7 @@ class InngestClaim:
         self._engine = engine
         self._nonce = nonce
         self._is_first = records is None
-        ids = None if self._is_first else engine.created(run)
+        ids = None if self._is_first else engine.creations.of_endpoint(run)
         self.checkpoints = Checkpoints(engine, run.id, run.epoch, self._create, records, ids)
         self.errands = Errands(engine, run, self.checkpoints)
         clock, spawn = engine.clock, engine.spawn
@@ -125,10 +125,10 @@ class InngestClaim:
 
     async def _create(self) -> Created:
         first = self.checkpoints.first = self._first_record()
-        return await self._engine.create(self.run, first)
+        return await self._engine.creations.create(self.run, first)
 
     def _first_record(self) -> Op:
-        kept = replace(self.run, request=self._engine.kept(self.run.request))
+        kept = replace(self.run, request=self._engine.creations.kept(self.run.request))
         return request_op(kept, self._nonce, self._hold.until, worker=self._engine.worker_id, pid=os.getpid())
 
     async def ready(self) -> None:
@@ -140,7 +140,7 @@ class InngestClaim:
             await asyncio.shield(self._accepting)
         except UNDELIVERED as error:
             self.settled(None)
-            self._engine.undelivered(self.run.id, str(error), is_outage=is_outage(error))
+            self._engine.health.undelivered(self.run.id, str(error), is_outage=is_outage(error))
             if self.run.idempotency is None and self.run.id not in self._engine.withdrawn:
                 self._engine.withdrawn.add(self.run.id)
                 self._engine.spawn(self._withdraw())

@@ -81,9 +81,27 @@ class Dispatches:
         self._host = host
         self._slots = asyncio.Semaphore(at_once)
         self._seen: OrderedDict[str, float] = OrderedDict()
+        self._let_go: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def answer(self, request: RecordedRequest) -> RecordedResponse:
-        """Return the answer to *request*, after the pass that it starts, if it does."""
+        """Return the answer to *request*, after the pass that it starts, if it does, or when all are let go."""
+        # In a task of its own: the server may go away, and the pass goes on.
+        answering = self._engine.spawn(self._served(request))
+        await asyncio.wait((answering, self._let_go), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            return answers.refused_answer(503, "the process stops")
+        try:
+            return answering.result()
+        except Exception:
+            logger.exception("a dispatch failed: please report this bug [run=%s]", request.header(b"x-run-id"))
+            return answers.refused_answer(500, "the dispatch failed; the application's log says why")
+
+    def let_go(self) -> None:
+        """Have the server repeat its requests. The passes that they have started go on, and say how they end."""
+        if not self._let_go.done():
+            self._let_go.set_result(None)
+
+    async def _served(self, request: RecordedRequest) -> RecordedResponse:
         if (refused := self._refused(request)) is not None:
             return refused
         run_id = request.header(b"x-run-id") or ""

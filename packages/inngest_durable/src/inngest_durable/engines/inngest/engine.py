@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-from msgspec.structs import replace
 
 from ..._core.duration import Duration, seconds
 from ..._core.events import SentEvent
@@ -31,25 +30,21 @@ from .api import InngestApi
 from .cancellation import cancel
 from .caps import lowered
 from .claim import InngestClaim
+from .creations import Creations
 from .delivery import UNDELIVERED, refusals
 from .dispatch import Dispatches
 from .follow import Followed
 from .health import Health
 from .keyed import find, keyed_run_id
 from .outputs import Outputs
-from .protocol import Created, Op, create_body
-from .requests import event_of, target_of
 from .settings import settings_from
 
 logger = logging.getLogger("inngest_durable")
 
 T = TypeVar("T")
 
-# How often the server repeats a dispatch that nobody answers: attempts of steps and handlers are counted here.
-DISPATCH_RETRIES = 20
 # How long a dispatch may take that is under way when the process stops.
 _ANSWERED_SECONDS = 0.5
-_MOST_TARGETS = 1000
 
 # What the parent process talks by, in a forked child.
 _inherited: list[InngestApi] = []
@@ -127,11 +122,9 @@ class InngestEngine:
         self._grace_seconds = seconds(shutdown_grace)
         self._run_events = run_events
         self._transport = transport
-        self._ids: dict[tuple[str, str], Created] = {}
         self.withdrawn: set[str] = set()
         self._background = Background(_told_elsewhere)
         self._draining: asyncio.Future[None] | None = None
-        self._health: Health | None = None
         self._dispatches: Dispatches | None = None
 
     # The engine's life.
@@ -140,16 +133,17 @@ class InngestEngine:
         """Begin to talk to the server. It is not asked for anything: each call finds out whether it is there."""
         self.passes = PassSet()
         self._draining = None
-        self._answered = asyncio.get_running_loop().create_future()
         self.worker_id = new_ulid()
         self.api = InngestApi(self.settings, self._transport)
         await self.api.open()
         self.followed = Followed(self.clock, self._run_events)
         self.outputs = Outputs(self.api, self.followed, self.clock)
+        origin = self.settings.serve_origin
+        self.creations = Creations(self.api, self.outputs, self.clock, origin, self._kept_headers)
         self.starts = Starts(self._claims, self.clock.now)
-        self._health = Health(self.api, self.passes, self.spawn)
+        self.health = Health(self.api, self.passes, self.spawn)
         self._dispatches = Dispatches(self, host, self._max_concurrent_passes)
-        if not self.settings.is_dev and not self.settings.serve_origin:
+        if not self.settings.is_dev and not origin:
             logger.warning(
                 "the Inngest server calls this application where its clients say that it is, in their Host header: "
                 "set INNGEST_SERVE_ORIGIN to where the server reaches it"
@@ -167,13 +161,13 @@ class InngestEngine:
         return self._draining is not None
 
     async def _drain(self) -> None:
+        if self._dispatches is None:
+            return
         self.passes.interrupt("the process stops")
         # Web servers cut off requests that take longer than they like to wait.
-        asyncio.get_running_loop().call_later(_ANSWERED_SECONDS, self._answer_dispatches)
-        if self._dispatches is not None:
-            self.followed.close()
-        if self._health is not None:
-            self._health.close()
+        asyncio.get_running_loop().call_later(_ANSWERED_SECONDS, self._dispatches.let_go)
+        self.followed.close()
+        self.health.close()
         try:
             async with asyncio.timeout(self._grace_seconds):
                 await self.passes.empty()
@@ -185,11 +179,7 @@ class InngestEngine:
                 len(self.passes),
                 self._grace_seconds,
             )
-        self._answer_dispatches()
-
-    def _answer_dispatches(self) -> None:
-        if not self._answered.done():
-            self._answered.set_result(None)
+        self._dispatches.let_go()
 
     async def stop(self) -> None:
         """Drain, then talk to the server no more. It re-enters unfinished runs when a process is there again."""
@@ -207,7 +197,7 @@ class InngestEngine:
         if forked and self._dispatches is not None:
             # Its connections are watched by the parent's loop: they must not even be collected here.
             _inherited.append(self.api)
-        self._dispatches = self._draining = self._health = None
+        self._dispatches = self._draining = None
         self._background = Background(_told_elsewhere)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -240,44 +230,11 @@ class InngestEngine:
         )
         return InngestClaim(self, run, nonce=secrets.token_hex(8))
 
-    async def create(self, run: Run, first: Op) -> Created:
-        """Create a run on the server with its first record, or find it there."""
-        event = event_of(run.request, self.settings.serve_origin)
-        body = create_body(run.id, event, [first], DISPATCH_RETRIES, int(self.clock.now() * 1000))
-        created = await self.api.create(body)
-        self.outputs.issued(run.id, created.token)
-        if len(self._ids) >= _MOST_TARGETS:
-            # Paths with parameters are endless.
-            self._ids.clear()
-        self._ids[target_of(run.request)] = created
-        return created
-
-    def created(self, run: Run) -> Created | None:
-        """Return the IDs of a run on the server, if a run of its endpoint was created by this process."""
-        return self._ids.get(target_of(run.request))
-
-    def kept(self, request: RecordedRequest) -> RecordedRequest:
-        """Return *request* with the headers that are kept with its run."""
-        kept = self._kept_headers
-        if kept is None:
-            return request
-        return replace(request, headers=tuple(header for header in request.headers if header[0].lower() in kept))
-
     async def dispatch(self, request: RecordedRequest) -> RecordedResponse:
         """Answer a request by which the server starts a later pass; every answer tells whose it is."""
         if self._dispatches is None:
             return answers.refused_answer(503, "the process has stopped")
-        # In a task of its own: the server may go away, and the pass goes on.
-        answering = self.spawn(self._dispatches.answer(request))
-        # When the process stops, the server is to repeat its request: the pass goes on meanwhile, and says how it ends.
-        await asyncio.wait((answering, self._answered), return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            return answers.refused_answer(503, "the process stops")
-        try:
-            return answering.result()
-        except Exception:
-            logger.exception("a dispatch failed: please report this bug [run=%s]", request.header(b"x-run-id"))
-            return answers.refused_answer(500, "the dispatch failed; the application's log says why")
+        return await self._dispatches.answer(request)
 
     def live(self, run_id: str) -> InngestClaim | None:
         """Return the claim of the pass of a run that lives in this process."""
@@ -286,29 +243,16 @@ class InngestEngine:
 
     def interrupt(self, run_id: str, reason: str) -> None:
         """Interrupt the pass of a run."""
-        for live_pass in self.passes:
-            if live_pass.claim.run.id == run_id:
-                live_pass.interrupt(reason)
+        for live_pass in self.passes.of(run_id):
+            live_pass.interrupt(reason)
 
     def _claims(self) -> list[InngestClaim]:
         return [live_pass.claim for live_pass in self.passes if isinstance(live_pass.claim, InngestClaim)]
 
-    # Outages.
-
     @property
     def failing(self) -> str | None:
         """Why nothing can be recorded at the moment, or None."""
-        return None if self._health is None else self._health.failing
-
-    def undelivered(self, run_id: str, why: str, *, is_outage: bool) -> None:
-        """The server has not taken what the pass of a run records: nobody is kept waiting for it."""
-        if self._health is not None:
-            self._health.undelivered(run_id, why, is_outage=is_outage)
-
-    def reached(self) -> None:
-        """It has now."""
-        if self._health is not None:
-            self._health.reached()
+        return None if self._dispatches is None else self.health.failing
 
     # What comes from outside of runs.
 

@@ -51,7 +51,7 @@ class Errands:
         If it *gives_up* where the server takes other things, but not this, it raises `RefusedError` then.
         """
         try:
-            return await persistently(deliver, self._owner, self.run.id, gives_up=gives_up)
+            return await persistently(deliver, self._owner.health, self.run.id, gives_up=gives_up)
         except CancelledOnServerError:
             self._owner.interrupt(self.run.id, CANCELLED)
             raise
@@ -87,8 +87,8 @@ class Errands:
         if known is not None and known.status != "Running":
             return
         # No pass holds it: its first one is started by the server.
-        first = request_op(replace(child, request=owner.kept(child.request)), "", 0.0, parent=self.run.id)
-        create = partial(owner.create, child, first)
+        first = request_op(replace(child, request=owner.creations.kept(child.request)), "", 0.0, parent=self.run.id)
+        create = partial(owner.creations.create, child, first)
         owner.followed.note(Insert(child))
         begun = Checkpoints(owner, child.id, child.epoch, create)
         with suppress(FencedError):

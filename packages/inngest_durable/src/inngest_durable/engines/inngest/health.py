@@ -40,9 +40,8 @@ class Health:
 
     def undelivered(self, run_id: str, why: str, *, is_outage: bool) -> None:
         """The server has not taken what the pass of a run records: nobody is kept waiting for it."""
-        for live_pass in self._passes:
-            if live_pass.claim.run.id == run_id:
-                live_pass.let_go(UNWRITABLE)
+        for live_pass in self._passes.of(run_id):
+            live_pass.let_go(UNWRITABLE)
         if not is_outage:
             return
         if self.failing is None:

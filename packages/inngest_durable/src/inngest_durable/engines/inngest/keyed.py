@@ -17,10 +17,11 @@ from ..ulids import ulid_of
 from .answers import kept_result
 from .api import InngestApi
 from .checkpoints import STATUS_SECONDS, Checkpoints
+from .creations import Creations
 from .ends import end_of
 from .follow import Followed
 from .plan import lease
-from .protocol import Created, Op, step_hash
+from .protocol import Op, step_hash
 from .records import REQUEST_OP
 from .state import RunState, state_of
 
@@ -32,15 +33,13 @@ class KeyedOwner(Protocol):
     """What looking up runs needs of the engine."""
 
     api: InngestApi
+    creations: Creations
     clock: Clock
     followed: Followed
     app_id: str
 
     def token(self, run_id: str) -> str:
         """Return the token of a run, or an empty text."""
-
-    async def create(self, run: Run, first: Op) -> Created:
-        """Create a run on the server with its first record, or find it there."""
 
 
 def keyed_run_id(app_id: str, scope: str, key: str, now: float) -> str:
@@ -81,7 +80,7 @@ async def _run(engine: KeyedOwner, run_id: str, scope: str, key: str) -> Run | N
 
 async def _look_after(engine: KeyedOwner, run: Run, state: RunState, found: Mapping[str, Raw]) -> None:
     """Get the token of a run that goes on, and bring it back if its process has died before it left a lease."""
-    create = partial(engine.create, run, _again(found[step_hash(REQUEST_OP)]))
+    create = partial(engine.creations.create, run, _again(found[step_hash(REQUEST_OP)]))
     now = engine.clock.now()
     if not engine.token(run.id):
         # Created by another process: the server gives the token to whoever creates it once more.

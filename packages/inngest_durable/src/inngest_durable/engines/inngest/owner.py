@@ -6,23 +6,24 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
-from ..._core.model import RecordedRequest, Run
 from ..attempts import Starts
 from ..base import Clock
 from .api import InngestApi
-from .delivery import Outages
+from .creations import Creations
 from .follow import Followed
-from .protocol import Created, Op
+from .health import Health
 
 T = TypeVar("T")
 
 
-class ClaimOwner(Outages, Protocol):
+class ClaimOwner(Protocol):
     """
     What a claim needs of the engine.
 
     Attributes:
         api: The server.
+        creations: Creates runs there.
+        health: Is told of outages.
         starts: Tells the starts of attempts.
         followed: Is told what happens in runs.
         lease_seconds: How long a pass may live without a sign.
@@ -31,6 +32,8 @@ class ClaimOwner(Outages, Protocol):
     """
 
     api: InngestApi
+    creations: Creations
+    health: Health
     clock: Clock
     starts: Starts
     followed: Followed
@@ -40,15 +43,6 @@ class ClaimOwner(Outages, Protocol):
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work in the background."""
-
-    async def create(self, run: Run, first: Op) -> Created:
-        """Create a run on the server with its first record, or find it there."""
-
-    def kept(self, request: RecordedRequest) -> RecordedRequest:
-        """Return a request with the headers that are kept with its run."""
-
-    def created(self, run: Run) -> Created | None:
-        """Return the IDs of a run on the server, if a run of its endpoint was created by this process."""
 
     def interrupt(self, run_id: str, reason: str) -> None:
         """Interrupt the pass of a run."""
