@@ -19,7 +19,8 @@ from inngest_durable.engines.inngest.answers import (
     ops_answer,
     refused_answer,
 )
-from inngest_durable.engines.inngest.protocol import LARGEST_ANSWER, sleep, step_hash
+from inngest_durable.engines.inngest.ops import sleep, step_hash
+from inngest_durable.engines.inngest.protocol import LARGEST_ANSWER
 
 IDEMPOTENCY = Idempotency("scope", "key", "digest")
 TEXT = RecordedResponse(418, ((b"content-type", b"text/plain"), (b"x-tea", b"yes")), b"teapot")

@@ -20,7 +20,7 @@ from inngest_durable._core.model import (
 from inngest_durable._core.run_events import STEP_PROGRESS, RunEvent
 from inngest_durable.engines.inngest import follow
 from inngest_durable.engines.inngest.follow import Followed
-from inngest_durable.engines.inngest.protocol import Op
+from inngest_durable.engines.inngest.ops import Op
 from inngest_durable.engines.inngest.records import memo_op, pass_op, request_op
 from inngest_durable.engines.inngest.state import RunState, state_of
 from inngest_durable.engines.records import (

@@ -23,15 +23,9 @@ from inngest_durable.engines.clock import SystemClock
 from inngest_durable.engines.inngest.answers import api_result, completion
 from inngest_durable.engines.inngest.api import InngestApi
 from inngest_durable.engines.inngest.follow import Followed
+from inngest_durable.engines.inngest.ops import Op, run_complete
 from inngest_durable.engines.inngest.outputs import Outputs
-from inngest_durable.engines.inngest.protocol import (
-    Created,
-    HttpRequestEvent,
-    Op,
-    checkpoint_body,
-    create_body,
-    run_complete,
-)
+from inngest_durable.engines.inngest.protocol import Created, HttpRequestEvent, checkpoint_body, create_body
 from inngest_durable.engines.inngest.records import memo_op, request_op
 from inngest_durable.engines.inngest.settings import Settings, settings_from
 from inngest_durable.engines.records import CancelRun, FinishRun, Insert

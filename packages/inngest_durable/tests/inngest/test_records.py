@@ -21,7 +21,8 @@ from inngest_durable._core.model import (
     StepState,
 )
 from inngest_durable.engines.inngest import records
-from inngest_durable.engines.inngest.protocol import Op, parse_actions, step_hash, step_run, wait_for_event
+from inngest_durable.engines.inngest.ops import Op, step_hash, step_run, wait_for_event
+from inngest_durable.engines.inngest.protocol import parse_actions
 from inngest_durable.engines.inngest.records import (
     due_op,
     held_op,

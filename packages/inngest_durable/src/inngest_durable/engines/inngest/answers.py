@@ -17,7 +17,8 @@ from msgspec import Raw, Struct
 
 from ..._core.http import answer
 from ..._core.model import Failure, Finish, Headers, Idempotency, RecordedResponse, RunStatus
-from .protocol import LARGEST_ANSWER, SDK, Op, run_complete
+from .ops import Op, run_complete
+from .protocol import LARGEST_ANSWER, SDK
 from .records import storable
 
 OWN_HEADER = b"x-inngest-durable"

@@ -21,7 +21,8 @@ from ..._core.model import RunStatus
 from ..base import Clock, FencedError
 from .api import InngestApi, UnreachableError
 from .follow import Followed
-from .protocol import Created, Op, checkpoint_body, step_hash
+from .ops import Op, step_hash
+from .protocol import Created, checkpoint_body
 from .records import Record, op_id_of, pass_id
 
 logger = logging.getLogger("inngest_durable")

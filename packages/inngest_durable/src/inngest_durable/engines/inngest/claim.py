@@ -21,10 +21,11 @@ from .checkpoints import Checkpoints
 from .delivery import UNDELIVERED, is_outage
 from .errands import Errands
 from .hold import Hold
+from .ops import Op, go_duration
 from .outcome import Outcome
 from .owner import ClaimOwner
 from .parting import Parting
-from .protocol import Created, Op, go_duration
+from .protocol import Created
 from .records import memo_op, request_op
 from .waits import Waits, child_id
 

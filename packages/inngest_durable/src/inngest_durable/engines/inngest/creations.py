@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from ..._core.model import RecordedRequest, Run
 from ..base import Clock
 from .api import InngestApi
+from .ops import Op
 from .outputs import Outputs
-from .protocol import Created, Op, create_body
+from .protocol import Created, create_body
 from .requests import event_of, target_of
 
 # How often the server repeats a dispatch that nobody answers: attempts of steps and handlers are counted here.

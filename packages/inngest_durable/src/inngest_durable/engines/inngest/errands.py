@@ -18,8 +18,8 @@ from ..records import Insert
 from .checkpoints import CancelledOnServerError, Checkpoints
 from .delivery import persistently, refusals
 from .ends import end_of
+from .ops import Op, discovery
 from .owner import ClaimOwner
-from .protocol import Op, discovery
 from .records import now_id, request_op
 
 T = TypeVar("T")

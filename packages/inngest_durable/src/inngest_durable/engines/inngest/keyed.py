@@ -20,8 +20,8 @@ from .checkpoints import STATUS_SECONDS, Checkpoints
 from .creations import Creations
 from .ends import end_of
 from .follow import Followed
+from .ops import Op, step_hash
 from .plan import lease
-from .protocol import Op, step_hash
 from .records import REQUEST_OP
 from .state import RunState, state_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ..._core.model import Finish
-from .protocol import Op
+from .ops import Op
 
 
 class Parked(Struct, frozen=True):

@@ -12,9 +12,9 @@ from . import answers
 from .checkpoints import Checkpoints
 from .delivery import UNDELIVERED
 from .follow import Followed
+from .ops import discovery, run_complete
 from .outcome import Finished, Outcome, Parked
 from .plan import plan
-from .protocol import discovery, run_complete
 from .records import due_op, now_id, over_op
 from .waits import Waits
 

@@ -7,7 +7,7 @@ from itertools import count
 
 from msgspec import Raw
 
-from .protocol import Op, sleep, step_hash
+from .ops import Op, sleep, step_hash
 from .records import lease_id, wake_id
 from .waits import Waits
 

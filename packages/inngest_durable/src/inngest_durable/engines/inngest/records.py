@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from ..._core.model import Failure, Idempotency, Memo, Park, Run, StepOp, StepState
-from .protocol import Op, go_duration, step_hash, step_run
+from .ops import Op, go_duration, step_hash, step_run
 from .stored_request import StoredRequest, printable
 
 _OWN = "inngest-durable:"

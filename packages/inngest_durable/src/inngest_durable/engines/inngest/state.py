@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ..._core.model import Memo, Park, RecordedRequest, Run, RunStatus, StepState
-from .protocol import Data, step_hash, unwrap
+from .ops import step_hash
+from .protocol import Data, unwrap
 from .records import (
     DueRecord,
     HeldRecord,

@@ -25,7 +25,8 @@ from ...errors import EventError
 from ..ulids import ulid_of
 from .conditions import cel_of
 from .errands import Errands
-from .protocol import Data, Error, Op, step_hash, unwrap, wait_for_event, wait_for_signal
+from .ops import Op, step_hash, wait_for_event, wait_for_signal
+from .protocol import Data, Error, unwrap
 from .records import StoredWait, wait_op
 
 # The server's own event at the end of a run.
