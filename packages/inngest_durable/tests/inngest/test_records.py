@@ -21,18 +21,10 @@ from inngest_durable._core.model import (
     StepState,
 )
 from inngest_durable.engines.inngest import records
+from inngest_durable.engines.inngest.op_ids import REQUEST_RECORD_ID, memo_id, wait_id
 from inngest_durable.engines.inngest.ops import Op, step_hash, step_run, wait_for_event
 from inngest_durable.engines.inngest.protocol import parse_actions
-from inngest_durable.engines.inngest.records import (
-    due_op,
-    held_op,
-    key_op,
-    memo_op,
-    over_op,
-    pass_op,
-    request_op,
-    wait_op,
-)
+from inngest_durable.engines.inngest.records import due_op, held_op, memo_op, over_op, pass_op, request_op
 from inngest_durable.engines.inngest.state import RunState, state_of
 from msgspec.structs import replace
 
@@ -140,7 +132,7 @@ def _record(key: str, state: StepState) -> records.MemoRecord:
 def test_step_named_like_a_record_is_no_such_record(key: str) -> None:
     state = stored([FIRST, memo_op(done(key), 1, None, 1001.0), memo_op(done("pay"), 1, None, 1002.0)])
 
-    assert key_op(key) != key
+    assert memo_id(key) != key
     assert [memo.key for memo in state.memos] == [key, "pay"]
     assert state.request is not None
     assert len(state.passes) == 1
@@ -148,13 +140,13 @@ def test_step_named_like_a_record_is_no_such_record(key: str) -> None:
 
 
 def test_ids_are_those_that_people_see() -> None:
-    assert (key_op("book/pay:1"), FIRST.op_id) == ("book/pay:1", "inngest-durable:request")
+    assert (memo_id("book/pay:1"), FIRST.op_id) == ("book/pay:1", "inngest-durable:request")
     assert memo_op(retrying("pay", 2), 1, None, 1.0).op_id == "pay#retrying:2"
     assert memo_op(retrying("pay", 2), 1, None, 1.0).displayName == "pay (attempt 2 failed)"
     assert memo_op(waiting("nap"), 1, None, 1.0).op_id == "nap#waiting:0"
-    assert wait_op("ask", StepOp.WAIT_FOR_EVENT) == "ask#event"
-    assert wait_op("ask", StepOp.WAIT_FOR_SIGNAL) == "ask#signal"
-    assert wait_op("ask", StepOp.INVOKE) == "ask#run"
+    assert wait_id("ask", StepOp.WAIT_FOR_EVENT) == "ask#event"
+    assert wait_id("ask", StepOp.WAIT_FOR_SIGNAL) == "ask#signal"
+    assert wait_id("ask", StepOp.INVOKE) == "ask#run"
     assert pass_op(2, "n", 1.0, 1.0).op_id == "inngest-durable:pass:2"
     assert held_op(2, 1, 1.0).op_id == "inngest-durable:pass:2:held:1"
     assert over_op(2, Park(1.0, 1)).op_id == "inngest-durable:pass:2:over"
@@ -279,7 +271,7 @@ def test_values_of_others_do_not_count() -> None:
         step_hash("f"): {"data": {"key": "f"}},
         # A record, but not where it belongs.
         step_hash("g"): {"data": own},
-        step_hash(records.REQUEST_OP): {"data": own, "name": "an event"},
+        step_hash(REQUEST_RECORD_ID): {"data": own, "name": "an event"},
     }
     state = stored([], others)
     assert (state.request, state.memos, state.waits, state.passes, state.arrived) == (None, [], {}, [], {})
@@ -291,6 +283,6 @@ def test_values_of_others_do_not_count() -> None:
 
 def test_record_of_a_later_version_is_read() -> None:
     data = {**json.loads(FIRST.json())["data"], "new": [1]}
-    op = step_run(records.REQUEST_OP, "request", json.dumps(data).encode(), 1.0, 1.0)
+    op = step_run(REQUEST_RECORD_ID, "request", json.dumps(data).encode(), 1.0, 1.0)
 
     assert stored([op]).request == stored([FIRST]).request

@@ -21,9 +21,10 @@ from ..._core.model import RunStatus
 from ..base import Clock, FencedError
 from .api import InngestApi, UnreachableError
 from .follow import Followed
+from .op_ids import pass_id
 from .ops import Op, step_hash
 from .protocol import Created, checkpoint_body
-from .records import Record, op_id_of, pass_id
+from .records import Record, op_id_of
 
 logger = logging.getLogger("inngest_durable")
 

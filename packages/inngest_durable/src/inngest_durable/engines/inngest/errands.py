@@ -18,9 +18,10 @@ from ..records import Insert
 from .checkpoints import CancelledOnServerError, Checkpoints
 from .delivery import persistently, refusals
 from .ends import end_of
+from .op_ids import now_id
 from .ops import Op, discovery
 from .owner import ClaimOwner
-from .records import now_id, request_op
+from .records import request_op
 
 T = TypeVar("T")
 

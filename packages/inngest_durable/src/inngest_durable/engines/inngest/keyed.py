@@ -20,9 +20,9 @@ from .checkpoints import STATUS_SECONDS, Checkpoints
 from .creations import Creations
 from .ends import end_of
 from .follow import Followed
+from .op_ids import REQUEST_RECORD_ID
 from .ops import Op, step_hash
 from .plan import lease
-from .records import REQUEST_OP
 from .state import RunState, state_of
 
 # A ULID begins with a time, which the server wants to be about now: keys are good for one such time and the next.
@@ -80,7 +80,7 @@ async def _run(engine: KeyedOwner, run_id: str, scope: str, key: str) -> Run | N
 
 async def _look_after(engine: KeyedOwner, run: Run, state: RunState, found: Mapping[str, Raw]) -> None:
     """Get the token of a run that goes on, and bring it back if its process has died before it left a lease."""
-    create = partial(engine.creations.create, run, _again(found[step_hash(REQUEST_OP)]))
+    create = partial(engine.creations.create, run, _again(found[step_hash(REQUEST_RECORD_ID)]))
     now = engine.clock.now()
     if not engine.token(run.id):
         # Created by another process: the server gives the token to whoever creates it once more.
@@ -91,7 +91,7 @@ async def _look_after(engine: KeyedOwner, run: Run, state: RunState, found: Mapp
 
 def _again(stored: Raw) -> Op:
     data = msgspec.json.decode(stored, type=_Stored).data
-    return Op("StepRun", step_hash(REQUEST_OP), "request", "request", {"id": REQUEST_OP}, data=data)
+    return Op("StepRun", step_hash(REQUEST_RECORD_ID), "request", "request", {"id": REQUEST_RECORD_ID}, data=data)
 
 
 class _Stored(Struct):

@@ -12,10 +12,11 @@ from . import answers
 from .checkpoints import Checkpoints
 from .delivery import UNDELIVERED
 from .follow import Followed
+from .op_ids import now_id
 from .ops import discovery, run_complete
 from .outcome import Finished, Outcome, Parked
 from .plan import plan
-from .records import due_op, now_id, over_op
+from .records import due_op, over_op
 from .waits import Waits
 
 logger = logging.getLogger("inngest_durable")

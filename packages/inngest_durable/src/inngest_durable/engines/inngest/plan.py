@@ -7,8 +7,8 @@ from itertools import count
 
 from msgspec import Raw
 
+from .op_ids import lease_id, wake_id
 from .ops import Op, sleep, step_hash
-from .records import lease_id, wake_id
 from .waits import Waits
 
 # A lease ends later than the hold by this much: clocks differ a little between machines.

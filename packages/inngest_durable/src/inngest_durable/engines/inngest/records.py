@@ -13,14 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from ..._core.model import Failure, Idempotency, Memo, Park, Run, StepOp, StepState
+from .op_ids import REQUEST_RECORD_ID, memo_id, pass_id
 from .ops import Op, go_duration, step_hash, step_run
 from .stored_request import StoredRequest, printable
-
-_OWN = "inngest-durable:"
-REQUEST_OP = f"{_OWN}request"
-
-# Which operation a step that waits for others has beside its memo.
-_WAITS = {StepOp.WAIT_FOR_EVENT: "event", StepOp.WAIT_FOR_SIGNAL: "signal", StepOp.INVOKE: "run"}
 
 
 class StoredWait(Struct, frozen=True, gc=False):
@@ -165,48 +160,13 @@ class DueRecord(Struct, frozen=True, kw_only=True, tag="due", tag_field="durable
 Record = RequestRecord | MemoRecord | PassRecord | HeldRecord | OverRecord | DueRecord
 
 
-def key_op(key: str) -> str:
-    """
-    Return the ID of the operation that records a step's final memo: the step's key.
-
-    ``#`` is doubled, and the beginning of this package's own IDs changed, so that no key is another record's ID.
-    """
-    op_id = key.replace("#", "##")
-    return op_id.replace(":", "#:", 1) if op_id.startswith(_OWN) else op_id
-
-
-def wait_op(key: str, op: StepOp) -> str:
-    """Return the ID of the operation by which the server waits for what the step waits for."""
-    return f"{key_op(key)}#{_WAITS[op]}"
-
-
-def pass_id(n: int) -> str:
-    """Return the ID of the operation that claims the run for pass *n*."""
-    return f"{_OWN}pass:{n}"
-
-
-def lease_id(n: int, k: int) -> str:
-    """Return the ID of the sleep after which the server calls if pass *n* has died; *k* counts these from 0."""
-    return f"{_OWN}lease:{n}:{k}"
-
-
-def wake_id(n: int, k: int) -> str:
-    """Return the ID of the sleep until the run that pass *n* has parked is due; *k* counts these from 0."""
-    return f"{_OWN}wake:{n}:{k}"
-
-
-def now_id(n: int) -> str:
-    """Return the ID of the operation that has the run entered at once after pass *n*."""
-    return f"{_OWN}now:{n}"
-
-
 def op_id_of(record: Record) -> str:
     """Return the ID of the operation that stores *record*."""
     match record:
         case RequestRecord():
-            return REQUEST_OP
+            return REQUEST_RECORD_ID
         case MemoRecord():
-            return key_op(record.key) + ("" if record.memo.is_final else f"#{record.state}:{record.attempt}")
+            return memo_id(record.key) + ("" if record.memo.is_final else f"#{record.state}:{record.attempt}")
         case PassRecord():
             return pass_id(record.n)
         case HeldRecord():
@@ -271,7 +231,7 @@ def request_op(run: Run, nonce: str, until: float, parent: str = "", worker: str
         worker=worker,
         pid=pid,
     )
-    return step_run(REQUEST_OP, "request", _json.encode(record), run.created_at, run.created_at)
+    return step_run(REQUEST_RECORD_ID, "request", _json.encode(record), run.created_at, run.created_at)
 
 
 def pass_op(n: int, nonce: str, until: float, at: float, request_id: str = "", worker: str = "") -> Op:

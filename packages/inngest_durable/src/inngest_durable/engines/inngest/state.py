@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ..._core.model import Memo, Park, RecordedRequest, Run, RunStatus, StepState
+from .op_ids import wait_id
 from .ops import step_hash
 from .protocol import Data, unwrap
 from .records import (
@@ -20,7 +21,6 @@ from .records import (
     RequestRecord,
     StoredWait,
     op_id_of,
-    wait_op,
 )
 
 _ORDER = {StepState.WAITING: 0, StepState.RETRYING: 1, StepState.COMPLETED: 2, StepState.FAILED: 2}
@@ -190,7 +190,7 @@ def _stage(record: MemoRecord) -> tuple[bool, int, int]:
 
 def _arrived(newest: Iterable[MemoRecord], actions: Mapping[str, Raw]) -> dict[str, Raw]:
     waiting = (record for record in newest if record.op.waits_for_others)
-    found = {record.key: actions.get(step_hash(wait_op(record.key, record.op))) for record in waiting}
+    found = {record.key: actions.get(step_hash(wait_id(record.key, record.op))) for record in waiting}
     return {key: value for key, value in found.items() if value is not None}
 
 

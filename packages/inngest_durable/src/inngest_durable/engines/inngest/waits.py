@@ -25,9 +25,10 @@ from ...errors import EventError
 from ..ulids import ulid_of
 from .conditions import cel_of
 from .errands import Errands
+from .op_ids import wait_id
 from .ops import Op, step_hash, wait_for_event, wait_for_signal
 from .protocol import Data, Error, unwrap
-from .records import StoredWait, wait_op
+from .records import StoredWait
 
 # The server's own event at the end of a run.
 RUN_ENDED = "inngest/function.finished"
@@ -101,7 +102,7 @@ class Waits:
     def _op(self, claim: Recording, memo: Memo, along: WaitFor | Invoke) -> Op:
         """Return the operation by which the server waits. Raises `EventError` where it cannot."""
         left = (memo.wake_at or 0.0) - claim.errands.now()
-        op_id = wait_op(memo.key, memo.op)
+        op_id = wait_id(memo.key, memo.op)
         if isinstance(along, Invoke):
             condition = f"async.data.run_id == '{along.child.id}'"
             return wait_for_event(op_id, RUN_ENDED, condition, left, memo.key)
