@@ -16,7 +16,6 @@ from pathlib import Path
 from sqlite3 import Connection, Cursor
 from typing import Any
 
-from inngest_durable.engines.base import DueRun
 from inngest_durable.engines.embedded import batch, writer
 from inngest_durable.engines.embedded.batch import Commit, Rows
 from inngest_durable.engines.embedded.store import SqliteStore
@@ -31,6 +30,7 @@ from inngest_durable.engines.records import (
     RecoverRun,
     SaveMemo,
 )
+from inngest_durable.engines.store import DueRun
 
 from crash_matrix.patterns import Pattern
 from testkit.effects import Effects

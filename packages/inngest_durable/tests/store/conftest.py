@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable.engines.base import Store
 from inngest_durable.engines.embedded import pace
 from inngest_durable.engines.embedded.store import SqliteStore
+from inngest_durable.engines.store import Store
 from inngest_durable.testing import MemoryStore
 
 from packages.inngest_durable.tests.store.samples import Samples

@@ -12,8 +12,9 @@ from inngest_durable._core.model import (
     StepOp,
     StepState,
 )
-from inngest_durable.engines.base import FencedError, Store
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.records import ClaimRun, Insert, ParkRun, SaveMemo
+from inngest_durable.engines.store import Store
 from msgspec.structs import replace
 
 from packages.inngest_durable.tests.store.samples import OTHER_WORKER, Samples

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from inngest_durable._core.model import Failure, Finish, Park, Run, RunStatus, StepOp, StepState
 from inngest_durable._core.run_events import END_NUMBER, KINDS, end_of
-from inngest_durable.engines.base import FencedError, Store
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.records import (
     AddRunEvent,
     CancelRun,
@@ -21,6 +21,7 @@ from inngest_durable.engines.records import (
     SaveMemo,
     Write,
 )
+from inngest_durable.engines.store import Store
 
 from packages.inngest_durable.tests.store.samples import OTHER_WORKER, WORKER, Samples, outcomes
 

@@ -14,7 +14,7 @@ from inngest_durable._core.model import (
     RecordedResponse,
     RunStatus,
 )
-from inngest_durable.engines.base import DueRun, FencedError, Store
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.records import (
     AddWorker,
     CancelRun,
@@ -28,6 +28,7 @@ from inngest_durable.engines.records import (
     WakeRun,
     Write,
 )
+from inngest_durable.engines.store import DueRun, Store
 from msgspec.structs import replace
 
 from packages.inngest_durable.tests.store.samples import APP, OTHER_WORKER, Samples, outcomes

@@ -11,7 +11,7 @@ from inngest_durable._core.events import SentEvent
 from inngest_durable._core.invoke_flow import family
 from inngest_durable._core.matching import Conditions, WaitFor
 from inngest_durable._core.model import Failure, Finish, Memo, Park, RecordedResponse, Run, RunStatus, StepOp, StepState
-from inngest_durable.engines.base import FencedError, Store
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.records import (
     AddEvents,
     AddSignal,
@@ -25,6 +25,7 @@ from inngest_durable.engines.records import (
     RecoverRun,
     SaveMemoWith,
 )
+from inngest_durable.engines.store import Store
 from msgspec.json import encode
 
 from packages.inngest_durable.tests.store.samples import APP, OTHER_WORKER, Samples, outcomes

@@ -14,8 +14,9 @@ from inngest_durable._core.model import (
     Park,
     RunStatus,
 )
-from inngest_durable.engines.base import FencedError, Store
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.records import ClaimRun, FinishRun, Insert, ParkRun, RecoverRun, SaveMemo, WakeRun, Write
+from inngest_durable.engines.store import Store
 from inngest_durable.errors import StoreError
 
 from packages.inngest_durable.tests.store.samples import OTHER_WORKER, Samples, outcomes

@@ -15,11 +15,12 @@ import pytest
 from inngest_durable import EmbeddedEngine
 from inngest_durable._core.events import SentEvent
 from inngest_durable._core.model import Finish, Park, Run, RunStatus
-from inngest_durable.engines.base import Claim, Store
+from inngest_durable.engines.base import Claim
 from inngest_durable.engines.embedded import retention
 from inngest_durable.engines.embedded.retention import BATCH, Retention
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import AddEvents, FinishRun, Found, Insert, ParkRun, Write
+from inngest_durable.engines.store import Store
 from inngest_durable.engines.ulids import new_ulid, ulid_time
 from inngest_durable.testing import MemoryStore, VirtualClock
 

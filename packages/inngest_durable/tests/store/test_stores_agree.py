@@ -25,7 +25,7 @@ from inngest_durable._core.model import (
     StepOp,
     StepState,
 )
-from inngest_durable.engines.base import FencedError, Store
+from inngest_durable.engines.base import FencedError
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import (
     AddEvents,
@@ -42,6 +42,7 @@ from inngest_durable.engines.records import (
     WakeRun,
     Write,
 )
+from inngest_durable.engines.store import Store
 from inngest_durable.errors import StoreError
 from inngest_durable.testing import MemoryStore
 

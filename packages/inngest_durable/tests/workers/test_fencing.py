@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from inngest_durable import EmbeddedEngine, Inngest, step
 from inngest_durable._core.model import Finish, RecordedResponse, RunStatus
-from inngest_durable.engines.base import DueRun
 from inngest_durable.engines.embedded import writer
 from inngest_durable.engines.embedded.batch import Group, Rows, write_rows
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import ClaimRun, FinishRun, RecoverRun
+from inngest_durable.engines.store import DueRun
 from inngest_durable.quart import endpoint_adapter
 from inngest_durable.testing import MemoryStore
 from quart import Quart

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from .._core.invoke_flow import is_child
 from .._core.model import Finish, Memo, Run, RunStatus
 from .._core.run_events import RunEvent
-from ..engines.base import CommitListener, DueRun, FencedError
+from ..engines.base import FencedError
 from ..engines.records import (
     AddEvents,
     AddRunEvent,
@@ -30,6 +30,7 @@ from ..engines.records import (
     WakeRun,
     Write,
 )
+from ..engines.store import CommitListener, DueRun
 from ..engines.told import Numbers, all_events_of
 from ..errors import StoreError
 from .waits import MemoryWaits

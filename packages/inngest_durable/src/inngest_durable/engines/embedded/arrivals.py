@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from ..._core.model import Memo
-from ..base import Store
+from ..store import Store
 
 # How often the database is asked for commits of other processes, while a step waits.
 LOOK_SECONDS = 0.05

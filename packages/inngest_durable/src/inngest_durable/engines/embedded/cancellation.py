@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 from ..._core.model import RunStatus
 from ...errors import RunNotFoundError
-from ..base import Clock, FencedError, Store
+from ..base import Clock, FencedError
 from ..passes import PassSet
 from ..records import CancelRun, Found, Write
+from ..store import Store
 
 T = TypeVar("T")
 

@@ -10,8 +10,9 @@ from ..._core.effects import Along, Invoke
 from ..._core.invoke_flow import family, is_child
 from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, RunStatus
 from ..attempts import Attempt, Starts, tell_progress
-from ..base import Clock, FencedError, Store, TimerHandle
+from ..base import Clock, FencedError, TimerHandle
 from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemo, SaveMemoWith, WakeRun, Write
+from ..store import Store
 from ..ulids import new_ulid
 
 # How long a new run's row waits to be written together with the first checkpoint.

@@ -21,10 +21,11 @@ from ..._pass import UNWRITABLE
 from ...errors import ConfigurationError
 from ..attempts import Starts
 from ..background import Background
-from ..base import Clock, Host, Store, TimerHandle, Watch
+from ..base import Clock, Host, TimerHandle, Watch
 from ..clock import SystemClock
 from ..passes import PassSet
 from ..records import AddEvents, AddSignal, Found, Write
+from ..store import Store
 from ..ulids import new_ulid
 from .cancellation import cancel, interrupt_cancelled
 from .claim import EmbeddedClaim, UnwrittenRows

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from ..base import Store
 from ..records import AddWorker, DropWorker
+from ..store import Store
 from ..ulids import new_ulid
 
 # A commit costs a sync of the disk, and anybody may ask.

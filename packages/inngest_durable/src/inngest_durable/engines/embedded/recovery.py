@@ -11,8 +11,9 @@ import logging
 from collections.abc import Callable
 
 from ..._core.run_flow import SUSPECT_DEATHS, killed_its_workers
-from ..base import Clock, DueRun, FencedError, Store
+from ..base import Clock, FencedError
 from ..records import DropWorker, FinishRun, RecoverRun
+from ..store import DueRun, Store
 from .worker_lock import WorkerLock
 
 logger = logging.getLogger("inngest_durable")

@@ -10,8 +10,9 @@ import asyncio
 import logging
 
 from ...errors import StoreError
-from ..base import Clock, Store
+from ..base import Clock
 from ..records import Found, PruneEvents, PruneRuns
+from ..store import Store
 from ..ulids import ulid_time
 
 logger = logging.getLogger("inngest_durable")

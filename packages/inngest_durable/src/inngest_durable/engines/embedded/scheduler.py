@@ -7,7 +7,8 @@ import contextvars
 import math
 from collections.abc import Awaitable, Callable
 
-from ..base import Clock, DueRun, Store, TimerHandle
+from ..base import Clock, TimerHandle
+from ..store import DueRun, Store
 
 
 class Scheduler:

@@ -21,8 +21,8 @@ from ..._core.model import Memo, Run, RunStatus
 from ..._core.run_events import START_NUMBER, RunEvent, start_of
 from ..._threads import call_apart
 from ...errors import StoreError
-from ..base import CommitListener, DueRun
 from ..records import Write
+from ..store import CommitListener, DueRun
 from ..told import run_event_from
 from .checkpointer import Checkpointer
 from .database import UNREADABLE, Database, Synchronous

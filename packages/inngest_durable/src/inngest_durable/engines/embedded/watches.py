@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..._core.model import Run
-from ..base import Store
 from ..records import AddEvents, AddSignal, Insert, Write
+from ..store import Store
 from ..watch import Watch
 
 # How often the database is asked for commits of other processes, while somebody watches.

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from ..._core.model import Park
 from ..._core.run_flow import timed_out
-from ..base import DueRun, FencedError, Host, Store
+from ..base import FencedError, Host
 from ..records import AddWorker, DropWorker
 from ..records import ClaimRun as ClaimWrite
+from ..store import DueRun, Store
 from .arrivals import Arrivals
 from .claim import ClaimOwner, EmbeddedClaim
 from .recovery import Recovery

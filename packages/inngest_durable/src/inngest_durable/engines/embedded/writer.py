@@ -20,8 +20,8 @@ from queue import SimpleQueue
 
 from ..._threads import call_apart
 from ...errors import StoreError
-from ..base import CommitListener
 from ..records import Write
+from ..store import CommitListener
 from .batch import Commit, Group, Rows, commit, resolve, sync, write_rows
 from .checkpointer import Checkpointer
 from .database import is_busy
