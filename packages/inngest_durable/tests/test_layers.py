@@ -17,8 +17,8 @@ import pytest
 LAYERS = """
 quart | flask | testing | cli | otel
 _werkzeug | _cli_text
-client, endpoint | client, _life | client, _blocking | client, _scopes | _asgi, _asgi_messages | _wsgi, _environ
-inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | health
+client, _endpoints, endpoint | client, _life | client, _blocking | _asgi, _asgi_messages | _wsgi, _environ
+inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | _scopes | health
 step | sync | engines.embedded | engines.inngest | _traced_pass, _spans
 _event_steps, _steps | _fetch | _progress
 _task_pass, _task_step | _thread_pass

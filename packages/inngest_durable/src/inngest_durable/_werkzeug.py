@@ -131,7 +131,7 @@ async def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
         return client.cors.preflight(origin)
     arguments = _arguments(request)
     endpoint_id, key = arguments.get("endpoint", ""), arguments.get("key", "")
-    endpoint = client.endpoint_of(endpoint_id)
+    endpoint = client.endpoints.find(endpoint_id)
     if not endpoint_id or not key:
         answer = http.answer(400, {"error": "Missing endpoint or key query parameter"})
     elif endpoint is None:

@@ -12,18 +12,18 @@ from ._core.duration import Duration, seconds
 from ._core.events import Event
 from ._core.http import Cors
 from ._core.limits import Limits
-from ._core.model import RecordedRequest
 from ._core.retry import RetryPolicy, retry_policy
+from ._endpoints import Endpoints
 from ._life import Life, Running
 from ._logs import logger
 from ._scopes import checked_scope, refuse_async
-from .endpoint import Endpoint, EndpointOptions
+from .endpoint import EndpointOptions
 from .engines.base import Claim, Engine
 from .engines.embedded.engine import EmbeddedEngine
 from .engines.inngest.engine import InngestEngine
 from .engines.inngest.settings import chooses_inngest
-from .errors import ConfigurationError, StepUsageError
-from .exchange import Edge, EndpointAdapter, Lifecycle, middleware_outside
+from .errors import ConfigurationError
+from .exchange import Edge, EndpointAdapter, middleware_outside
 from .health import unready
 from .inbox import Inbox
 
@@ -72,11 +72,8 @@ class Inngest:
         self.cors = Cors(tuple(cors_origins))
         key = os.environ.get("INNGEST_EVENT_KEY", "") if event_key is None else event_key
         self.inbox = Inbox(self.engine, self.limits, key)
-        # Makes the endpoints: `otel.instrument` has them traced.
-        self.endpoint_type: Callable[[EndpointOptions, Lifecycle, EndpointAdapter], Endpoint] = Endpoint
+        self.endpoints = Endpoints(self, endpoint_adapter)
         self._adapter = endpoint_adapter
-        self._endpoints: dict[str, Endpoint] = {}
-        self._app: Any = None
         self._edge: Edge | None = None
         self._life = Life(self.engine, self._begin, handle_signals)
 
@@ -127,21 +124,9 @@ class Inngest:
         def wrap(decorated: Callable[..., Any]) -> Any:
             endpoint_id = id or _name_of(decorated)
             scope = None if idempotency_scope is None else checked_scope(idempotency_scope, endpoint_id)
-            return self._wrap(decorated, EndpointOptions(endpoint_id, policy, timeout_seconds, scope))
+            return self.endpoints.add(decorated, EndpointOptions(endpoint_id, policy, timeout_seconds, scope))
 
         return wrap if handler is None else wrap(handler)
-
-    def _wrap(self, handler: Callable[..., Any], options: EndpointOptions) -> Any:
-        adapter = self._the_adapter("endpoint()")
-        if options.id in self._endpoints:
-            raise ConfigurationError(
-                f"there is already an endpoint {options.id!r}: runs find their endpoint by its ID, "
-                'so give one of them another with @inngest.endpoint(id="…")'
-            )
-        endpoint = self.endpoint_type(options, self, adapter)
-        view = adapter.wrap(endpoint, handler)
-        self._endpoints[options.id] = endpoint
-        return view
 
     def endpoint_proxy(self) -> Any:
         """
@@ -152,7 +137,7 @@ class Inngest:
         Raises:
             ConfigurationError: The client has no adapter.
         """
-        return self._the_adapter("endpoint_proxy()").proxy(self)
+        return self.endpoints.adapter_for("endpoint_proxy()").proxy(self)
 
     def init_app(self, app: Any) -> None:
         """
@@ -167,8 +152,8 @@ class Inngest:
         """
         if self._life.has_begun:
             raise ConfigurationError("the engine runs for another application: one client serves one at a time")
-        self._edge = self._the_adapter("init_app()").init_app(app, self)
-        self._app = app
+        self._edge = self.endpoints.adapter_for("init_app()").init_app(app, self)
+        self.endpoints.app = app
 
     async def send(self, events: Event | Sequence[Event]) -> list[str]:
         """
@@ -298,7 +283,7 @@ class Inngest:
     def _warn_of_middleware(self) -> None:
         if self._edge is None:
             return
-        outside = middleware_outside(self._edge, self._the_adapter("init_app()").outermost(self._app))
+        outside = middleware_outside(self._edge, self.endpoints.adapter_for("init_app()").outermost(self.endpoints.app))
         if outside:
             logger.warning(
                 "re-entries of runs do not pass through %s: it was put round the application after "
@@ -311,41 +296,6 @@ class Inngest:
         if self._edge is None:
             raise ConfigurationError("a run was recovered, but there is no application: call inngest.init_app(app)")
         await self._edge.reenter(claim)
-
-    def endpoint_of(self, endpoint_id: str) -> Endpoint | None:
-        """Return the endpoint of an ID, or None."""
-        return self._endpoints.get(endpoint_id)
-
-    def policy_of(self, endpoint_id: str) -> RetryPolicy:
-        """Return the retry policy of an endpoint, or the default one if there is none of that ID any more."""
-        endpoint = self._endpoints.get(endpoint_id)
-        return endpoint.policy if endpoint is not None else RetryPolicy()
-
-    def request_for(
-        self, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
-    ) -> tuple[str, RecordedRequest, float | None]:
-        """
-        Return an endpoint's ID, a request to it, and the seconds its run may take. Called by `step.invoke`.
-
-        Raises:
-            StepUsageError: There is no such endpoint, or no route of it takes these *params*.
-        """
-        adapter = self._the_adapter("step.invoke()")
-        endpoint_id = endpoint if isinstance(endpoint, str) else adapter.endpoint_id(endpoint)
-        found = self._endpoints.get(endpoint_id or "")
-        if found is None:
-            known = ", ".join(sorted(self._endpoints))
-            raise StepUsageError(f"{endpoint!r} is no endpoint of this client; there are: {known}")
-        request = adapter.request_for(self._app, found.id, params, body, caller)
-        return found.id, request, found.timeout_seconds
-
-    def _the_adapter(self, what: str) -> EndpointAdapter:
-        if self._adapter is None:
-            raise ConfigurationError(
-                f"{what} needs an adapter: Inngest(app_id=…, endpoint_adapter=endpoint_adapter), imported from "
-                "inngest_durable.quart or inngest_durable.flask"
-            )
-        return self._adapter
 
 
 def _engine_of(environ: Mapping[str, str]) -> Engine:

@@ -48,7 +48,7 @@ async def conclude(
             await claim.park(before_deadline(run, park), CLIENT_GONE)
         else:
             broken = error or RuntimeError("the application gave no whole response")
-            await _failed_attempt(engine, claim, client.policy_of(run.endpoint), broken, SERVER_ERROR)
+            await _failed_attempt(engine, claim, client.endpoints.policy_of(run.endpoint), broken, SERVER_ERROR)
     except FencedError:
         logger.info("a later pass owns the run; this one ends [run=%s]", run.id)
     finally:
@@ -66,7 +66,7 @@ async def conclude_unreached(client: Lifecycle, claim: Claim, response: Recorded
         f"the re-entry of {run.request.method} {run.request.path} was answered {response.status} without its endpoint"
     )
     try:
-        policy = client.policy_of(run.endpoint)
+        policy = client.endpoints.policy_of(run.endpoint)
         await _failed_attempt(client.engine, claim, policy, EndpointNotReachedError(what, run.id), response)
     except FencedError:
         logger.info("a later pass owns the run; this one ends [run=%s]", run.id)

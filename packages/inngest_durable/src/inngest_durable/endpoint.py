@@ -109,7 +109,7 @@ class Endpoint:
             return None
         kind: PassKind = "first" if holder.claim is None else "reentry"
         current = pass_type(claim, self._engine, self.policy, kind, self._client.limits)
-        current.endpoints = self._client
+        current.endpoints = self._client.endpoints
         holder.current_pass = current
         self._engine.passes.add(current)
         if kind == "reentry" and self._engine.status(claim.run.id) is RunStatus.CANCELLED:

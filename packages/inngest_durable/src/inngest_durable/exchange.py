@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ._core import http
 from ._core.limits import Limits
 from ._core.model import Failure, Headers, RecordedRequest, RecordedResponse, Run, RunStatus
-from ._core.retry import RetryPolicy
 from ._pass import Pass
 from .engines.base import Claim, Engine
 
 if TYPE_CHECKING:
+    from ._endpoints import Endpoints
     from .endpoint import Endpoint
 
 # The run's last status, and what failed it.
@@ -88,11 +88,13 @@ class Lifecycle(Protocol):
         engine: Records and resumes the runs.
         limits: How much one run may hold.
         cors: Who may read the wait URL.
+        endpoints: The application's endpoints.
     """
 
     engine: Engine
     limits: Limits
     cors: http.Cors
+    endpoints: Endpoints
 
     @property
     def inbox(self) -> Inbox:
@@ -106,17 +108,6 @@ class Lifecycle(Protocol):
 
     def stop(self) -> Awaitable[None]:
         """Stop the engine; harmless when it does not run."""
-
-    def request_for(
-        self, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any, caller: RecordedRequest
-    ) -> tuple[str, RecordedRequest, float | None]:
-        """Return an endpoint's ID, a request to it, and the seconds its run may take. Raises `StepUsageError`."""
-
-    def endpoint_of(self, endpoint_id: str) -> Endpoint | None:
-        """Return the endpoint of an ID, or None."""
-
-    def policy_of(self, endpoint_id: str) -> RetryPolicy:
-        """Return the retry policy of an endpoint, or the default one if there is none of that ID any more."""
 
 
 class Edge(Protocol):

@@ -55,12 +55,12 @@ def instrument(inngest: Inngest, tracer_provider: TracerProvider | None = None) 
     Raises:
         ConfigurationError: The client is instrumented, or has endpoints.
     """
-    if inngest.endpoint_type is not Endpoint:
+    if inngest.endpoints.make is not Endpoint:
         raise ConfigurationError("this client is instrumented: call instrument() once")
-    if inngest._endpoints:
+    if inngest.endpoints:
         raise ConfigurationError("instrument() was called after @inngest.endpoint: call it right after Inngest(…)")
     tracer = trace.get_tracer("inngest_durable", version("inngest-durable"), tracer_provider)
-    inngest.endpoint_type = partial(TracedEndpoint, tracer)
+    inngest.endpoints.make = partial(TracedEndpoint, tracer)
     # Wrapped for this client alone: what is not traced takes no other way than before.
     inngest.reenter = partial(_apart, inngest.reenter)  # type: ignore[method-assign]
     inngest.engine.ended = partial(_waiting, tracer, inngest.engine.ended)  # type: ignore[method-assign]
