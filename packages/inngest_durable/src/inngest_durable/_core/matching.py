@@ -121,14 +121,13 @@ def fits_at(path: str, value: str, incoming: Fields) -> bool:
 
 
 def value_at(fields: Any, path: str) -> str | None:
-    """Return what is at *path*, in the form in which values are compared; None if there is nothing."""
+    """
+    Return what is at *path*, in the form in which values are compared; None if there is nothing.
+
+    That is JSON in one form: keys sorted, whole numbers without a point; a digest if it is long.
+    """
     text = _text_at(fields, path)
     return None if text is None else _short(text)
-
-
-def comparable(value: Any) -> str:
-    """Return *value* as JSON in one form: keys sorted, whole numbers without a point; a digest if that is long."""
-    return _short(_text(value))
 
 
 def _text_at(fields: Any, path: str) -> str | None:

@@ -15,10 +15,9 @@ from ..._core.limits import MIB
 from ...errors import RequestTooLargeError
 from .ops import Op
 
-# What the server takes: a call that begins a run, the data of one step, and a response to a dispatch. It cuts off or
-# drops what is larger, mostly without a word, so nothing larger is sent.
+# What the server takes: a call that begins a run, and a response to a dispatch. It cuts off or drops what is larger,
+# mostly without a word, so nothing larger is sent; what one step may hold is among `caps`.
 LARGEST_CREATE = 4 * MIB
-LARGEST_STEP_DATA = 4 * MIB - 64
 LARGEST_ANSWER = 7 * MIB + MIB // 2
 
 # Who speaks, as the header X-Inngest-SDK says it with every call and every answer.
