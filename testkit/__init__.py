@@ -6,7 +6,7 @@ What tests and tools share: real server processes, a world outside them that cou
     outside, effects
                   the third parties of an application under test, in files that survive its death
     records       what the database says of runs and steps
-    servers, site_process, forks, zygote
+    servers, server_process, site_process, forks, zygote
                   servers in a thread, in a process, or forked from one in which everything is imported
     colourless    test applications that are written once, and run over Quart and Flask
 """

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from testkit import zygote
-from testkit.servers import REPOSITORY, ServerProcess
+from testkit.server_process import REPOSITORY, ServerProcess
 from testkit.site_process import SiteProcess
 
 _POLL_SECONDS = 0.005

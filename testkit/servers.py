@@ -1,23 +1,19 @@
 """
-Real servers on real sockets: in a thread of the test's process, or as processes of their own.
+Real servers on real sockets, in a thread of the test's process.
 
-A thread is quick to start and lets the test reach the client object; a process can be killed and told to stop.
+They are quick to start, and let the test reach the client object. `server_process` has those that can be killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import hypercorn
@@ -30,7 +26,6 @@ from testkit.waiting import wait_until
 
 T = TypeVar("T")
 
-REPOSITORY = Path(__file__).parents[1]
 _STOP_SECONDS = 20
 
 
@@ -259,92 +254,3 @@ def _under(prefix: str, app: Any) -> Any:
         return app(environ, start_response)
 
     return mounted if prefix else app
-
-
-class ServerProcess:
-    """
-    A server in a process group of its own, ended as that group and nothing else.
-
-    Args:
-        command: What to run.
-        folder: Where its output goes, and its working directory.
-        env: Variables beside those of this process.
-
-    Attributes:
-        popen: The process that was started.
-    """
-
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
-        self._log = folder / "server.log"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-        with self._log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                [*command],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **env},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        """What it has printed so far."""
-        return self._log.read_text(errors="replace")
-
-    def wait_ready(self, port: int) -> None:
-        """Return when it accepts connections on *port*."""
-        try:
-            wait_until(lambda: _accepts(port) or self.popen.poll() is not None, f"{self.popen.args!r} to listen")
-        except TimeoutError as error:
-            error.add_note(self.output)
-            raise
-        if self.popen.poll() is not None:
-            raise RuntimeError(f"{self.popen.args!r} ended before it was ready:\n{self.output}")
-
-    def kill(self) -> None:
-        """Kill the group with SIGKILL, and wait for its end."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait(_STOP_SECONDS)
-
-    def terminate(self, *, group: bool = False) -> None:
-        """Send SIGTERM to the process that was started, as a supervisor does, or to its group, as some do."""
-        (os.killpg if group else os.kill)(self.popen.pid, signal.SIGTERM)
-
-    def wait(self) -> int:
-        """Wait for the end of the process and return its exit code."""
-        try:
-            return self.popen.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            error.add_note(self.output)
-            raise
-
-
-def uvicorn_command(application: str, port: int, *options: str) -> list[str]:
-    """Return the command line of uvicorn for an application factory."""
-    return [sys.executable, "-m", "uvicorn", application, "--factory", "--port", str(port), *options]
-
-
-def hypercorn_command(application: str, port: int, *options: str) -> list[str]:
-    """Return the command line of hypercorn for an application factory."""
-    return [sys.executable, "-m", "hypercorn", f"{application}()", "--bind", f"127.0.0.1:{port}", *options]
-
-
-def gunicorn_command(application: str, port: int, *options: str) -> list[str]:
-    """Return the command line of gunicorn for an application factory, as the documentation shows it."""
-    config = str(Path(__file__).with_name("gunicorn_conf.py"))
-    return [
-        *(sys.executable, "-m", "gunicorn", f"{application}()", "--bind", f"127.0.0.1:{port}", "--config", config),
-        *("--worker-class", "gthread", "--threads", "4", *options),
-    ]
-
-
-def _accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -12,7 +12,7 @@ import httpx
 from testkit.outside import Outside
 from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import ServerProcess
+from testkit.server_process import ServerProcess
 
 
 class SiteProcess:

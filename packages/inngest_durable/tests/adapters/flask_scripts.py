@@ -26,7 +26,7 @@ from quart import Quart
 from packages.inngest_durable.tests.adapters.threads import Threads
 from testkit.outside import Outside
 from testkit.records import database_of
-from testkit.servers import REPOSITORY
+from testkit.server_process import REPOSITORY
 from testkit.waiting import wait_until
 
 REENTRY_THREADS = 8

@@ -8,16 +8,8 @@ from pathlib import Path
 
 from packages.inngest_durable.tests.adapters import flask_app, quart_app
 from packages.inngest_durable.tests.adapters.application import Application
-from testkit.servers import (
-    HypercornThread,
-    ThreadServer,
-    UvicornThread,
-    WaitressThread,
-    WerkzeugThread,
-    gunicorn_command,
-    hypercorn_command,
-    uvicorn_command,
-)
+from testkit.server_process import gunicorn_command, hypercorn_command, uvicorn_command
+from testkit.servers import HypercornThread, ThreadServer, UvicornThread, WaitressThread, WerkzeugThread
 
 
 @dataclass(frozen=True, slots=True)

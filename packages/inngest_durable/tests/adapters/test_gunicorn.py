@@ -16,7 +16,7 @@ import pytest
 
 from packages.inngest_durable.tests.adapters import flask_life_app
 from packages.inngest_durable.tests.adapters.site import RUN_ID
-from testkit.servers import ServerProcess, gunicorn_command
+from testkit.server_process import ServerProcess, gunicorn_command
 from testkit.site_process import SiteProcess, waiter
 from testkit.waiting import wait_until
 

@@ -23,7 +23,8 @@ from packages.inngest_durable.tests.adapters.site import RUN_ID
 from testkit.outside import Outside
 from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import ServerProcess, UvicornThread, hypercorn_command, uvicorn_command
+from testkit.server_process import ServerProcess, hypercorn_command, uvicorn_command
+from testkit.servers import UvicornThread
 from testkit.waiting import wait_until
 
 APP = f"{life_app.__name__}:create_app"

@@ -22,7 +22,7 @@ from packages.inngest_durable.tests.adapters.site import RUN_ID
 from testkit.outside import Outside
 from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import ServerProcess
+from testkit.server_process import ServerProcess
 from testkit.waiting import wait_until
 
 # Longer than it takes to end a server.

@@ -12,7 +12,7 @@ import pytest
 from packages.inngest_durable.tests.crash import trips_app
 from testkit.effects import Effects
 from testkit.forks import ForkedSite, Zygote
-from testkit.servers import hypercorn_command
+from testkit.server_process import hypercorn_command
 from testkit.site_process import SiteProcess
 from testkit.waiting import wait_until
 

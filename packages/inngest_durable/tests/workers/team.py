@@ -17,7 +17,7 @@ from packages.inngest_durable.tests.workers import workers_app
 from testkit.outside import Outside
 from testkit.ports import free_port
 from testkit.records import Records, database_of
-from testkit.servers import ServerProcess, hypercorn_command, uvicorn_command
+from testkit.server_process import ServerProcess, hypercorn_command, uvicorn_command
 
 APP = f"{workers_app.__name__}:create_app"
 COMMANDS: dict[str, Callable[[int], list[str]]] = {

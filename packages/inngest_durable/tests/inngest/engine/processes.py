@@ -13,7 +13,7 @@ from packages.inngest_durable.tests.inngest.fake_pace import Pace
 from packages.inngest_durable.tests.inngest.fake_server import FakeInngest
 from testkit.outside import Outside
 from testkit.ports import free_port
-from testkit.servers import ServerProcess, uvicorn_command
+from testkit.server_process import ServerProcess, uvicorn_command
 
 _APPLICATION = "packages.inngest_durable.tests.inngest.engine.application:create_app"
 
