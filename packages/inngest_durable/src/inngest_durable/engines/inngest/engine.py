@@ -21,7 +21,7 @@ from ..._core.run_events import RunEvent
 from ..._pass import CANCELLED
 from ..attempts import Starts
 from ..background import Background
-from ..base import Clock, Host, UnavailableError, Watch
+from ..base import Clock, FencedError, Host, UnavailableError, Watch
 from ..clock import SystemClock
 from ..passes import PassSet
 from ..ulids import new_ulid
@@ -123,7 +123,7 @@ class InngestEngine:
         self._run_events = run_events
         self._transport = transport
         self.withdrawn: set[str] = set()
-        self._background = Background(_told_elsewhere)
+        self._background = Background(self._background_failed)
         self._draining: asyncio.Future[None] | None = None
         self._dispatches: Dispatches | None = None
 
@@ -198,11 +198,16 @@ class InngestEngine:
             # Its connections are watched by the parent's loop: they must not even be collected here.
             _inherited.append(self.api)
         self._dispatches = self._draining = None
-        self._background = Background(_told_elsewhere)
+        self._background = Background(self._background_failed)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in the background until it ends; `stop` waits for it."""
         return self._background.spawn(work)
+
+    def _background_failed(self, error: BaseException) -> None:
+        # What the server or another pass has brought about is told by who awaits the work.
+        if self._draining is None and not isinstance(error, (FencedError, *UNDELIVERED)):
+            logger.error("background work of the engine failed: please report this bug", exc_info=error)
 
     # Runs and their passes.
 
@@ -321,10 +326,6 @@ class InngestEngine:
     def within(self, limits: Limits) -> Limits:
         """Return *limits*, none over what the server takes."""
         return lowered(limits)
-
-
-def _told_elsewhere(_: BaseException) -> None:
-    """What a claim spawns tells its errors to whoever awaits it."""
 
 
 class _Signal(msgspec.Struct):
