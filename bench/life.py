@@ -26,7 +26,7 @@ from inngest_durable.engines.ulids import new_ulid
 from bench.load import find_wrk, measure
 from bench.servers import ROOT, Server, uvicorn
 from testkit.ports import free_port
-from testkit.processes import Process
+from testkit.processes import Process, answer_status
 from testkit.waiting import wait_until
 
 RESTARTS = 5
@@ -45,20 +45,13 @@ def serve(folder: Path, database: Path) -> tuple[Process, int]:
     return Process(command, env=env, cwd=ROOT, log=folder / "life.log"), port
 
 
-def accepts(port: int) -> bool:
-    """Whether the server answers."""
-    with suppress(httpx.TransportError):
-        return httpx.get(f"http://127.0.0.1:{port}/nothing").status_code == 404
-    return False
-
-
 def restart_seconds() -> float:
     """Return the time from the start of a new process to the completion of the run that killed the one before."""
     with tempfile.TemporaryDirectory(prefix="life-") as name:
         folder = Path(name)
         database = folder / "durable.db"
         process, port = serve(folder, database)
-        process.wait_ready(lambda: accepts(port))
+        process.wait_ready(lambda: answer_status(port) == 404)
         with suppress(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{port}/five", timeout=30)
         wait_until(lambda: not process.running, "the server to die")
@@ -102,7 +95,7 @@ def sleepers() -> str:
     with tempfile.TemporaryDirectory(prefix="life-") as name:
         folder = Path(name)
         idle, port = serve(folder, folder / "empty.db")
-        idle.wait_ready(lambda: accepts(port))
+        idle.wait_ready(lambda: answer_status(port) == 404)
         empty_kib = resident_kib(idle.pid)
         idle.stop()
 
@@ -111,7 +104,7 @@ def sleepers() -> str:
         asyncio.run(put_to_sleep(database, SLEEPERS, wake_at))
         process, port = serve(folder, database)
         try:
-            process.wait_ready(lambda: accepts(port))
+            process.wait_ready(lambda: answer_status(port) == 404)
             added = (resident_kib(process.pid) - empty_kib) * 1024 / SLEEPERS
             before = cpu_seconds(process.pid)
             time.sleep(IDLE_SECONDS)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 import httpx
 
-from testkit.ports import free_port
+from testkit.ports import accepts, free_port
 from testkit.processes import Process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,15 +52,15 @@ class Server:
     """
 
     def __init__(self, app: str, *, database: Path | None, folder: Path, serve: Serve = uvicorn) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}/booking"
-        command = serve(app, port)
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}/booking"
+        command = serve(app, self._port)
         env = {"INNGEST_DURABLE_DB": str(database)} if database else {}
-        self._process = Process(command, env=env, cwd=ROOT, log=folder / f"{app}-{port}.log")
+        self._process = Process(command, env=env, cwd=ROOT, log=folder / f"{app}-{self._port}.log")
 
     def __enter__(self) -> Self:
         try:
-            self._process.wait_ready(self._accepts)
+            self._process.wait_ready(lambda: accepts(self._port))
             answer = httpx.get(self.url, timeout=10)
             if answer.status_code != 200:
                 raise RuntimeError(f"{self.url} answered {answer.status_code}:\n{self._process.output}")
@@ -73,11 +71,3 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._process.stop()
-
-    def _accepts(self) -> bool:
-        parts = urlsplit(self.url)
-        try:
-            socket.create_connection((parts.hostname, parts.port), timeout=1).close()
-        except OSError:
-            return False
-        return True

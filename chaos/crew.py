@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from testkit.forks import ForkedServer, Zygote
-from testkit.ports import free_port
+from testkit.ports import accepts, free_port
 from testkit.waiting import wait_until
 
 FRAMEWORKS = ("quart", "flask")
@@ -93,11 +92,7 @@ class Worker:
     @property
     def is_listening(self) -> bool:
         """Whether it takes connections."""
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=0.2).close()
-        except OSError:
-            return False
-        return True
+        return accepts(self.port, timeout_seconds=0.2)
 
     def start(self) -> None:
         """Start a process, without waiting for it."""

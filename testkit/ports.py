@@ -1,4 +1,4 @@
-"""Ports that stay with whoever asked for one."""
+"""Ports of this machine: one that stays with whoever asked for it, and whether somebody listens there."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def free_port() -> int:
         # There a server could not listen beside it.
         holder.close()
     return port
+
+
+def accepts(port: int, *, timeout_seconds: float = 1) -> bool:
+    """Tell whether somebody accepts connections on *port*."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds).close()
+    except OSError:
+        return False
+    return True

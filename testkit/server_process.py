@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from testkit.ports import accepts
 from testkit.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[1]
@@ -53,7 +53,7 @@ class ServerProcess:
     def wait_ready(self, port: int) -> None:
         """Return when it accepts connections on *port*."""
         try:
-            wait_until(lambda: _accepts(port) or self.popen.poll() is not None, f"{self.popen.args!r} to listen")
+            wait_until(lambda: accepts(port) or self.popen.poll() is not None, f"{self.popen.args!r} to listen")
         except TimeoutError as error:
             error.add_note(self.output)
             raise
@@ -96,11 +96,3 @@ def gunicorn_command(application: str, port: int, *options: str) -> list[str]:
         *(sys.executable, "-m", "gunicorn", f"{application}()", "--bind", f"127.0.0.1:{port}", "--config", config),
         *("--worker-class", "gthread", "--threads", "4", *options),
     ]
-
-
-def _accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from testkit.ports import free_port
-from testkit.processes import Process
+from testkit.processes import Process, answer_status
 
 EXAMPLES = Path(__file__).parent
 PAGE = (EXAMPLES.parent / "copy.md").read_text()
@@ -34,20 +34,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     typed = [sys.executable, str(scripts / server), *command.split()[1:], port_option.format(port)]
     process = Process(typed, env={"INNGEST_DURABLE_DB": "durable.db"}, cwd=tmp_path, log=tmp_path / "log")
     try:
-        process.wait_ready(lambda: answers(f"http://127.0.0.1:{port}"))
+        process.wait_ready(lambda: answer_status(port, "/_inngest/health") == 200)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop()
         # Shown by pytest when the test failed.
         sys.stdout.write(process.output)
-
-
-def answers(url: str) -> bool:
-    """Tell whether the process may be sent requests."""
-    try:
-        return httpx.get(f"{url}/_inngest/health", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_order_is_taken(url: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from testkit.ports import free_port
-from testkit.processes import Process
+from testkit.processes import Process, answer_status
 
 PROGRAM = Path(__file__).parents[1] / "bun_equivalent.py"
 PROCESSED = {"result": {"id": "42", "status": "processed"}}
@@ -29,14 +29,8 @@ class Example:
         environment = {"PORT": str(self.port)}
         log = self.folder / "example.log"
         process = Process([sys.executable, str(PROGRAM)], env=environment, cwd=self.folder, log=log)
-        process.wait_ready(self._answers)
+        process.wait_ready(lambda: answer_status(self.port, "/wait") == 400)
         return process
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/wait").status_code == 400
-        except httpx.TransportError:
-            return False
 
     def restart(self) -> None:
         """Kill the process, then start it again on the same files."""

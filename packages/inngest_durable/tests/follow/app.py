@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,7 @@ def create_quart_app() -> Quart:
 def create_flask_app() -> Quart:
     """Return the application on Flask, for a server process, in which runs go on at once."""
     logging.basicConfig(level=logging.INFO)
-    colourless.choose("flask")
-    app, inngest = build(Path(os.environ["FOLDER"]))
-    inngest.start()
-    return app
+    return colourless.on_flask(partial(build, Path(os.environ["FOLDER"])))
 
 
 def build(folder: Path, **options: Any) -> tuple[Quart, Inngest]:
