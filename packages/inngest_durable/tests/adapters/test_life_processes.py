@@ -178,13 +178,19 @@ def accepts(port: int) -> bool:
     return False
 
 
-def test_previous_handler_is_called_after_the_drain(life: Life) -> None:
-    """A handler that the application had installed is called once, when the step in flight has ended."""
-    process = life.start([*SCRIPT, "script", "recorded"])
+def signalled(life: Life, previous: str) -> ServerProcess:
+    """Start the script with a *previous* handler of SIGTERM, and return it when it has seen that in its second step."""
+    process = life.start([*SCRIPT, "script", previous])
     life.outside.wait_for("two")
     process.terminate()
     os.kill(process.popen.pid, signal.SIGWINCH)
     life.outside.wait_for("seen")
+    return process
+
+
+def test_previous_handler_is_called_after_the_drain(life: Life) -> None:
+    """A handler that the application had installed is called once, when the step in flight has ended."""
+    process = signalled(life, "recorded")
     before = life.outside.calls("previous")
     life.outside.open("two")
     life.outside.wait_for("previous")
@@ -202,11 +208,7 @@ def test_previous_handler_is_called_after_the_drain(life: Life) -> None:
 
 def test_second_signal_does_not_wait(life: Life) -> None:
     """Who sends the signal again wants it done: the previous handler is called while the step still executes."""
-    process = life.start([*SCRIPT, "script", "recorded"])
-    life.outside.wait_for("two")
-    process.terminate()
-    os.kill(process.popen.pid, signal.SIGWINCH)
-    life.outside.wait_for("seen")
+    process = signalled(life, "recorded")
     before = life.outside.calls("previous")
     process.terminate()
     life.outside.wait_for("previous")
@@ -221,11 +223,7 @@ def test_second_signal_does_not_wait(life: Life) -> None:
 
 def test_default_disposition_is_honoured(life: Life) -> None:
     """Without a handler of anybody's the signal ends the process, as it would have, when the step has ended."""
-    process = life.start([*SCRIPT, "script", "default"])
-    life.outside.wait_for("two")
-    process.terminate()
-    os.kill(process.popen.pid, signal.SIGWINCH)
-    life.outside.wait_for("seen")
+    process = signalled(life, "default")
     before = process.popen.poll()
     life.outside.open("two")
 
@@ -238,11 +236,7 @@ def test_default_disposition_is_honoured(life: Life) -> None:
 
 def test_ignored_signal_stays_ignored(life: Life) -> None:
     """Where a signal does nothing (a background job of a shell), it does not stop the engine either."""
-    process = life.start([*SCRIPT, "script", "ignored"])
-    life.outside.wait_for("two")
-    process.terminate()
-    os.kill(process.popen.pid, signal.SIGWINCH)
-    life.outside.wait_for("seen")
+    process = signalled(life, "ignored")
     life.outside.open("two")
     life.outside.wait_for("answered")
     life.outside.open("exit")

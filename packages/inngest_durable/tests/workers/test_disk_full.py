@@ -49,6 +49,15 @@ class Disk:
         """Let commits succeed again."""
         raise NotImplementedError
 
+    def fill_in_second_step(self) -> httpx.Response:
+        """Fill it while the second step of ``/held/x`` executes, which ends then; return what the client is told."""
+        with ThreadPoolExecutor() as threads:
+            asking = threads.submit(self.member.get, "/held/x")
+            self.outside.wait_for("x/two")
+            self.fill()
+            self.outside.open("x")
+            return asking.result()
+
 
 class LimitedFile(Disk):
     """The server process may not make its write-ahead log any longer: an I/O error."""
@@ -139,16 +148,11 @@ def test_first_pass_client_whose_run_is_not_on_disk_is_told_to_try_again(disk: D
 
 def test_first_pass_client_whose_run_is_accepted_is_redirected(disk: Disk) -> None:
     """The result of the step that ran stays in memory: its function is not called again, and the run completes."""
-    with ThreadPoolExecutor() as threads:
-        asking = threads.submit(disk.member.get, "/held/x")
-        disk.outside.wait_for("x/two")
-        disk.fill()
-        disk.outside.open("x")
-        redirect = asking.result()
-        refused = disk.member.get("/chain/y")
-        waiting = disk.member.get(redirect.headers["location"], headers={"Prefer": "wait=0"})
-        disk.free()
-        answer = disk.member.get(redirect.headers["location"])
+    redirect = disk.fill_in_second_step()
+    refused = disk.member.get("/chain/y")
+    waiting = disk.member.get(redirect.headers["location"], headers={"Prefer": "wait=0"})
+    disk.free()
+    answer = disk.member.get(redirect.headers["location"])
 
     assert (redirect.status_code, refused.status_code, waiting.status_code) == (303, 503, 303)
     assert answer.status_code == 200
@@ -194,16 +198,11 @@ def _begun(disk: Disk) -> list[str]:
 
 def test_kill_while_the_disk_is_full_loses_nothing_accepted(disk: Disk) -> None:
     """What was only in memory is gone: the step runs once more. The run, and the steps it had recorded, are there."""
-    with ThreadPoolExecutor() as threads:
-        asking = threads.submit(disk.member.get, "/held/x")
-        disk.outside.wait_for("x/two")
-        disk.fill()
-        disk.outside.open("x")
-        redirect = asking.result()
-        disk.member.process.kill()
-        disk.free()
-        _restart(disk.member)
-        answer = disk.member.get(redirect.headers["location"])
+    redirect = disk.fill_in_second_step()
+    disk.member.process.kill()
+    disk.free()
+    _restart(disk.member)
+    answer = disk.member.get(redirect.headers["location"])
 
     assert answer.status_code == 200
     assert answer.json() == {key: disk.team.last_token(f"x/{key}") for key in ("one", "two", "three")}
@@ -217,17 +216,12 @@ def _restart(member: Member) -> None:
 
 def test_stop_while_the_disk_is_full_ends(disk: Disk) -> None:
     """SIGTERM is obeyed within the grace, and the next worker goes on with what was recorded."""
-    with ThreadPoolExecutor() as threads:
-        asking = threads.submit(disk.member.get, "/held/x")
-        disk.outside.wait_for("x/two")
-        disk.fill()
-        disk.outside.open("x")
-        redirect: httpx.Response = asking.result()
-        disk.member.process.terminate()
-        disk.member.process.wait()
-        disk.free()
-        _restart(disk.member)
-        answer = disk.member.get(redirect.headers["location"])
+    redirect = disk.fill_in_second_step()
+    disk.member.process.terminate()
+    disk.member.process.wait()
+    disk.free()
+    _restart(disk.member)
+    answer = disk.member.get(redirect.headers["location"])
 
     assert answer.status_code == 200
     assert [disk.outside.counts()[f"x/{key}"] for key in ("one", "two", "three")] == [1, 2, 1]
