@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from inngest_durable import EmbeddedEngine, InngestEngine
+from inngest_durable.engines.background import Background
 from inngest_durable.engines.base import Claim, Engine
 from inngest_durable.testing import MemoryStore
 
@@ -51,22 +52,24 @@ async def test_fault_in_the_background_is_logged(engine: Engine, caplog: pytest.
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_stop_waits_for_the_background(engine: Engine) -> None:
-    """What goes on is not cut off, nor what it begins meanwhile."""
-    stopping, ended = asyncio.Event(), []
+async def test_end_waits_for_what_begins_meanwhile() -> None:
+    """A piece that ends may begin another."""
+    background, go_on, ended = Background(print), asyncio.Event(), []
 
     async def outer() -> None:
-        await stopping.wait()
-        engine.spawn(inner())
+        await go_on.wait()
+        background.spawn(inner())
 
     async def inner() -> None:
-        await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
         ended.append("inner")
 
-    engine.spawn(outer())
-    draining = asyncio.ensure_future(engine.drain())
+    background.spawn(outer())
+    ending = asyncio.ensure_future(background.ended())
+    # One turn, in which it begins to wait.
     await asyncio.sleep(0)
-    stopping.set()
-    await draining
+    go_on.set()
+    await ending
 
     assert ended == ["inner"]
