@@ -57,9 +57,11 @@ class SharedJournal(Journal):
         super().__init__(*args)
         self._lock = threading.Lock()
 
-    def identify(self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str]) -> StepIdentity:
+    def identify(
+        self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str], in_flight: bool = False
+    ) -> StepIdentity:
         with self._lock:
-            return super().identify(step_id, branch, make_fingerprint)
+            return super().identify(step_id, branch, make_fingerprint, in_flight)
 
     def settle(self, branch: Branch) -> str:
         with self._lock:

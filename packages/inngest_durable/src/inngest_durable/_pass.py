@@ -133,7 +133,7 @@ class Pass(ABC):
         """Take the key of a step, in the order in which the handler's code calls them."""
         branch, task = scope.branch, self._current_task()
         if scope.task is task:
-            step = self.journal.identify(step_id, branch, make_fingerprint)
+            step = self.journal.identify(step_id, branch, make_fingerprint, self._has_steps_in_flight())
             if branch.prefix == scope.prefix:
                 return step, branch
         else:
@@ -169,6 +169,10 @@ class Pass(ABC):
     @abstractmethod
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
         """Drive one step; return its result, or raise its error or `RunInterrupt`. On asyncio, a coroutine does."""
+
+    @abstractmethod
+    def _has_steps_in_flight(self) -> bool:
+        """Tell whether a step executes, or is parked."""
 
     @abstractmethod
     def _current_task(self) -> object:

@@ -240,6 +240,9 @@ class TaskPass(Pass):
     def _unwound(self) -> None:
         self._unwinding = False
 
+    def _has_steps_in_flight(self) -> bool:
+        return bool(self._steps)
+
     def _current_task(self) -> object:
         return asyncio.current_task(self.loop)
 

@@ -261,6 +261,9 @@ class ThreadPass(Pass):
             if not future.done():
                 future.set_result(None)
 
+    def _has_steps_in_flight(self) -> bool:
+        return bool(self._executing)
+
     def _current_task(self) -> object:
         return threading.current_thread()
 

@@ -311,3 +311,29 @@ def test_own_threads_are_branches_too(threads: StartThreads) -> None:
     assert answer.text == "answered"
     assert application.steps(answer) == {"first": "completed", "left": "completed"}
     assert application.records.wait_for_end(answer.headers[RUN_ID]).status == "completed"
+
+
+def test_steps_in_the_order_of_what_ends_first_are_not_mixed_up(threads: StartThreads) -> None:
+    """A step that was recorded beside one in flight is not handed to a replay that comes to it with another call."""
+
+    def make(outside: Outside) -> Handler:
+        def handler() -> str:
+            context = contextvars.copy_context()
+            thread = threading.Thread(target=context.run, args=(step.run, "slow", outside.held, "slow"), daemon=True)
+            thread.start()
+            outside.wait_for("slow")
+            came_first = "slow" if outside.is_open("slow") else "fast"
+            step.run("store", outside.act, f"store {came_first}")
+            outside.open("slow")
+            thread.join()
+            raise OutageError("the handler is entered again")
+
+        return handler
+
+    application = threads(make)
+    answer = application.answer()
+    run = application.records.wait_for_end(answer.headers[RUN_ID])
+
+    assert (answer.status_code, run.status) == (500, "failed")
+    assert run.failure is not None and "ReplayMismatchError" in run.failure
+    assert application.outside.counts() == {"slow": 1, "store fast": 1}

@@ -100,6 +100,21 @@ def test_fingerprint_is_taken_only_where_keys_can_be_mixed_up() -> None:
     assert take(journal, branch, "mail", "g(2)").fingerprint == "g(2)"
 
 
+def test_plain_key_is_guarded_if_it_is_taken_beside_steps_in_flight() -> None:
+    """By what it was recorded with, whatever is in flight at the replay; no branch takes it for its own."""
+    taken = journal_of().identify("store", Branch(), lambda: "f(1)", in_flight=True)
+    recorded = [memo("store", taken.fingerprint), memo("mail")]
+
+    for in_flight in (False, True):
+        journal = journal_of(recorded)
+        assert journal.lookup(journal.identify("store", Branch(), lambda: "f(1)", in_flight)) is recorded[0]
+        assert journal.lookup(journal.identify("mail", Branch(), lambda: "f(1)", in_flight)) is recorded[1]
+        journal = journal_of(recorded)
+        with pytest.raises(ReplayMismatchError, match="store"):
+            journal.lookup(journal.identify("store", Branch(), lambda: "f(2)", in_flight))
+    assert take(journal_of(recorded), Branch(Branch()), "store", "f(1)").key == "store:1"
+
+
 def test_branch_finds_its_own_memo_in_any_order() -> None:
     """Branches with equal IDs that arrive in the reverse order take the memos that their own calls made."""
     journal, root = journal_of([memo("book", "f(alice)"), memo("book:1", "f(bob)")]), Branch()

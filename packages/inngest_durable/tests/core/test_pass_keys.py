@@ -113,6 +113,51 @@ async def test_replay_with_other_arguments_is_refused() -> None:
 
 
 @in_virtual_time
+async def test_steps_in_the_order_of_what_ends_first_are_not_mixed_up() -> None:
+    """A handler that takes results as they come may come to its next step in another order at a replay."""
+    process, work = Process(), Work()
+    stored: list[str] = []
+
+    async def store(name: str) -> str:
+        stored.append(name)
+        return name
+
+    async def handle() -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+
+        async def branch(name: str, seconds: float) -> None:
+            ended.put_nowait(await step.run(name, work.do, name, seconds))
+
+        tasks = [asyncio.ensure_future(branch("slow", 2.0)), asyncio.ensure_future(branch("fast", 1.0))]
+        for _ in tasks:
+            name = await ended.get()
+            assert await step.run("store", store, name) == name
+        await step.sleep("nap", "1h")
+
+    with pytest.raises(RunFailedError, match="ReplayMismatchError"):
+        await process.run_to_end(handle)
+
+    assert stored == ["fast", "slow"]
+    assert process.values[-1].step_id == "store"
+
+
+@in_virtual_time
+async def test_step_is_found_whether_or_not_others_are_in_flight() -> None:
+    """A replay that finds at once what the first pass waited for finds the steps that were called beside it."""
+    process, work = Process(), Work()
+
+    async def handle() -> list[Any]:
+        slow = asyncio.ensure_future(step.run("slow", work.do, "slow", 1.0))
+        found = [await step.run(name, work.do, name) for name in ("a", "b")]
+        await step.sleep("nap", "1h")
+        return [*found, await slow, await step.run("c", work.do, "c")]
+
+    assert await process.run_to_end(handle) == ["a", "b", "slow", "c"]
+    assert sorted(work.calls) == ["a", "b", "c", "slow"]
+    assert [bool(process.disk.memos[key].fingerprint) for key in ("a", "b", "c")] == [False, True, False]
+
+
+@in_virtual_time
 async def test_memos_that_a_changed_handler_no_longer_visits_are_known() -> None:
     """What the pass did not reach can be warned of."""
     process, work = Process(), Work()

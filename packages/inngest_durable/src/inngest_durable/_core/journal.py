@@ -112,11 +112,15 @@ class Journal:
     def __iter__(self) -> Iterator[Memo]:
         return iter(list(self._memos.values()))
 
-    def identify(self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str]) -> StepIdentity:
+    def identify(
+        self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str], in_flight: bool = False
+    ) -> StepIdentity:
         """
         Give out the next key for *step_id* in *branch*: ``pay``, then ``pay:1``; ``book/pay`` inside a branch.
 
-        A numbered key, or one of a branch, also gets a fingerprint, so that a mix-up is seen.
+        A numbered key, or one of a branch, also gets a fingerprint, so that a mix-up is seen. So does one that is
+        first taken while other steps are *in_flight*: which of them ends first, and what the handler then asks for, is
+        chance.
 
         Raises:
             LimitExceededError: The run has as many steps as it may have.
@@ -125,7 +129,12 @@ class Journal:
             raise LimitExceededError(exceeded("steps", len(self._given) + 1, self.limits.steps), self.run_id, step_id)
         if branch.parent is None:
             key = self._next_free(step_id)
-            fingerprint = "" if key == step_id else make_fingerprint()
+            if key != step_id:
+                fingerprint = make_fingerprint()
+            elif in_flight if (memo := self._memos.get(key)) is None else memo.fingerprint.endswith(_IN_FLIGHT):
+                fingerprint = make_fingerprint() + _IN_FLIGHT
+            else:
+                fingerprint = ""
             return StepIdentity(self.run_id, key, step_id, fingerprint)
         branch.settle()
         if branch.prefix:
@@ -244,4 +253,6 @@ def _size(memo: Memo) -> int:
     return len(memo.failure.message) + len(memo.failure.traceback)
 
 
+# Ends the fingerprint of a handler's own plain key, so that it is not taken for that of a branch.
+_IN_FLIGHT = " beside steps in flight"
 _DEFAULT_LIMITS = Limits()
