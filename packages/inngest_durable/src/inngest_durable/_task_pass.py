@@ -47,7 +47,7 @@ class TaskPass(Pass):
         self.loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
         self._quiet = Quiet(self.loop, claim.run.quiet_seconds)
-        self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, Branch]] = {}
+        self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, TaskStep]] = {}
         # Each step that executes, and its task, which is kept from being collected.
         self._steps: dict[TaskStep, asyncio.Task[None]] = {}
 
@@ -124,7 +124,9 @@ class TaskPass(Pass):
             self._task.cancel()
 
     def _interrupt_parked(self) -> None:
-        self.interrupt(PARKED)
+        # One that the handler has cancelled, as a timeout or a task group does, holds up nothing.
+        if not all(executing.result.cancelled() for _, executing in self._parked.values()):
+            self.interrupt(PARKED)
 
     def how_interrupted(self, error: BaseException | None) -> Interrupted:
         """Tell what the next pass must know; *error* is what left the handler."""
@@ -179,7 +181,7 @@ class TaskPass(Pass):
         del self._steps[executing]
         self._quiet.end(self._interrupt_parked if self._parked else None)
 
-    async def park(self, memo: Memo, branch: Branch) -> Memo | None:
+    async def park(self, memo: Memo, executing: TaskStep) -> Memo | None:
         """
         Wait until ``memo.wake_at``, or until something else has completed the step, and return its memo then.
 
@@ -196,7 +198,7 @@ class TaskPass(Pass):
         timers = [self.clock.call_at(wake_at, partial(_resume, future, None))]
         if memo.op.waits_for_others:
             timers.append(self.claim.listen(memo.key, partial(_resume, future)))
-        self._parked[future] = memo, branch
+        self._parked[future] = memo, executing
         self._quiet.end(self._interrupt_parked if self._parked else None)
         try:
             final = await future
@@ -214,9 +216,9 @@ class TaskPass(Pass):
         return final
 
     def _release_parked(self, reason: str) -> None:
-        for future, (memo, branch) in self._parked.items():
+        for future, (memo, executing) in self._parked.items():
             self._wake_times += (memo.wake_at or 0.0,)
-            self._cut = self._cut.union(branch.ancestry())
+            self._cut = self._cut.union(executing.branch.ancestry())
             if not future.done():
                 future.set_exception(RunInterrupt(reason))
 

@@ -26,14 +26,14 @@ class TaskStep:
     Args:
         current: The pass.
         step: Which step.
-        branch: The branch that asked for it.
+        branch: The branch that asked for it; an attribute, too.
         call: Calls the step's function once.
 
     Attributes:
         result: What the handler waits for. Cancelling it does not reach the step.
     """
 
-    __slots__ = ("_branch", "_call", "_current", "_step", "result")
+    __slots__ = ("_call", "_current", "_step", "branch", "result")
 
     def __init__(
         self, current: TaskPass, step: StepIdentity, branch: Branch, call: Callable[[], Awaitable[Any]]
@@ -41,7 +41,7 @@ class TaskStep:
         self.result: asyncio.Future[Any] = current.loop.create_future()
         self._current = current
         self._step = step
-        self._branch = branch
+        self.branch = branch
         self._call = call
 
     def perform(self, effect: Effect) -> Awaitable[Any]:
@@ -49,7 +49,7 @@ class TaskStep:
         current = self._current
         match effect:
             case Call():
-                step, branch = self._step, self._branch
+                step, branch = self._step, self.branch
                 # In the context of the step's task, which is its own copy of the handler's.
                 _context.scope.set(_context.Scope(current, branch, None, branch.prefix, step))
                 current.claim.begin_attempt(step.key, effect.attempt)
@@ -57,7 +57,7 @@ class TaskStep:
             case Save():
                 return current.save(effect.memo)
             case Wait():
-                return current.park(effect.memo, self._branch)
+                return current.park(effect.memo, self)
             case SaveWith():
                 return current.claim.save_with(effect.memo, effect.along)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -342,3 +343,53 @@ async def test_500_steps_in_one_gather(branches: bool) -> None:
     assert await process.run_to_end(handle) == [f"{n}" for n in range(500)]
     assert sorted(work.calls) == sorted(f"{n}" for n in range(500))
     assert process.clock.now() == pytest.approx(BEGIN + HOUR + 1, abs=0.2)
+
+
+async def cancelled(waiting: Branch, working: Branch) -> None:
+    """Run both until one ends, and cancel the other."""
+    tasks = {asyncio.ensure_future(waiting()), asyncio.ensure_future(working())}
+    _, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+
+
+async def timed_out(waiting: Branch, working: Branch) -> None:
+    """Give up the one while the other executes."""
+    task = asyncio.ensure_future(working())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await waiting()
+    await task
+
+
+async def torn_down(waiting: Branch, working: Branch) -> None:
+    """Let the failure of the one take the other along."""
+
+    async def failing() -> None:
+        await working()
+        raise OSError("the group is torn down")
+
+    with contextlib.suppress(BaseExceptionGroup):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(waiting())
+            tasks.create_task(failing())
+
+
+@pytest.mark.parametrize("left", [cancelled, timed_out, torn_down], ids=lambda left: left.__name__)
+@in_virtual_time
+async def test_parked_step_that_the_handler_has_cancelled_holds_up_nothing(
+    left: Callable[[Branch, Branch], Coroutine[Any, Any, None]],
+) -> None:
+    """A handler that goes on with plain code, however long, is not interrupted for a step that nobody waits for."""
+    process, work = Process(), Work()
+
+    async def handle() -> str:
+        await left(nap, lambda: step.run("work", work.do, "work", 1.0))
+        await asyncio.sleep(0.2)
+        await step.run("after", work.do, "after")
+        await asyncio.sleep(0.2)
+        return "done"
+
+    assert await process.run_to_end(handle) == "done"
+    assert (len(process.values), process.parks) == (1, [])
+    assert process.clock.now() - BEGIN == pytest.approx(1.4, abs=0.1)
