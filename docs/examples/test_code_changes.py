@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -147,6 +149,35 @@ async def test_other_function_or_arguments_are_for_new_runs(shop: Deployments, u
         return charged
 
     assert await shop.go_on(handler, url) == (200, "charge")
+    assert shop.done == ["charge"]
+
+
+async def test_branch_with_other_arguments_runs_again(shop: Deployments) -> None:
+    """Its arguments are what tells branches of one ID apart, so this one is new."""
+
+    async def book(what: str) -> str:
+        return await step.run("book", shop.do, what)
+
+    async def version(*wanted: str) -> str:
+        booked = await asyncio.gather(*map(book, wanted))
+        await step.sleep("pause", "1h")
+        return " ".join(booked)
+
+    url = await shop.begin(partial(version, "bed", "car"))
+
+    assert await shop.go_on(partial(version, "car", "flat"), url) == (200, "car flat")
+    assert shop.done == ["bed", "car", "flat"]
+
+
+async def test_step_of_another_kind_fails_the_run(shop: Deployments, url: str) -> None:
+    """What a function returned is no event, and a sleep has no result."""
+
+    async def handler() -> str:
+        await step.sleep("charge", "1h")
+        return "never"
+
+    status, _ = await shop.go_on(handler, url)
+    assert status == 500
     assert shop.done == ["charge"]
 
 

@@ -176,7 +176,7 @@ class StepValueError(StepUsageError):
 
 
 class ReplayMismatchError(StepUsageError):
-    """A replay reached a memo with another function or other arguments than those that made it."""
+    """A replay reached a memo with another kind of step, function or arguments than those that made it."""
 
     hint = "Give concurrent steps distinct IDs, and take arguments that change (time, random) from a step's result."
 

@@ -14,6 +14,7 @@ import pytest
 from flask import request
 from inngest_durable import _threads
 from inngest_durable._core.journal import StepIdentity
+from inngest_durable._core.model import StepOp
 from inngest_durable._lines import SharedJournal
 from inngest_durable._pass import Pass
 from inngest_durable._portal import Portal, portal
@@ -87,11 +88,11 @@ def test_step_counts_from_the_moment_it_is_let_in(threads: StartThreads, monkeyp
     looking, looked = threading.Event(), threading.Event()
     lookup = SharedJournal.lookup
 
-    def slow_lookup(self: SharedJournal, step: StepIdentity) -> Any:
+    def slow_lookup(self: SharedJournal, step: StepIdentity, op: StepOp) -> Any:
         if step.id == "late":
             looking.set()
             looked.wait(WAIT_SECONDS)
-        return lookup(self, step)
+        return lookup(self, step, op)
 
     async def is_busy(current: Pass) -> bool:
         idle = asyncio.ensure_future(current.idle())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 import pytest
 from inngest_durable import (
+    Event,
     ReplayMismatchError,
     step,
 )
@@ -155,6 +157,39 @@ async def test_step_is_found_whether_or_not_others_are_in_flight() -> None:
     assert await process.run_to_end(handle) == ["a", "b", "slow", "c"]
     assert sorted(work.calls) == ["a", "b", "c", "slow"]
     assert [bool(process.disk.memos[key].fingerprint) for key in ("a", "b", "c")] == [False, True, False]
+
+
+async def act() -> str:
+    """Return what looks like the result of no other kind of step."""
+    return "acted"
+
+
+KINDS: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+    "run": lambda: step.run("it", act),
+    "sleep": lambda: step.sleep("it", "0s"),
+    "wait-for-event": lambda: step.wait_for_event("it", event="e", timeout="0s"),
+    "send-event": lambda: step.send_event("it", Event("e")),
+    "wait-for-signal": lambda: step.wait_for_signal("it", signal="s", timeout="0s"),
+    "send-signal": lambda: step.send_signal("it", "s"),
+    "invoke": lambda: step.invoke("it", endpoint="other"),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(before, now) for before in KINDS for now in KINDS if before not in (now, "invoke")]
+)
+@in_virtual_time
+async def test_memo_of_another_kind_of_step_is_refused(before: str, now: str) -> None:
+    """A handler that was changed under its run does not get a result of another form, or leaves its effect undone."""
+    process = Process()
+
+    async def handle(kind: str) -> None:
+        await KINDS[kind]()
+        await step.sleep("nap", "1h")
+
+    await process.request(lambda: handle(before))
+    with pytest.raises(RunFailedError, match=f"ReplayMismatchError.* a {before} step, .* with a {now} step"):
+        await process.run_to_end(lambda: handle(now))
 
 
 @in_virtual_time

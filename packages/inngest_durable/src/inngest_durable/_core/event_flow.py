@@ -52,7 +52,7 @@ def wait_for_signal(journal: Journal, step: StepIdentity, name: str, wake_at: fl
 
 def send_events(journal: Journal, step: StepIdentity, events: Callable[[], tuple[SentEvent, ...]]) -> StepFlow:
     """Send events, once in a run: they are stored in the commit of the step's memo. Return their IDs."""
-    memo = journal.lookup(step)
+    memo = journal.lookup(step, StepOp.SEND_EVENT)
     if memo is None:
         sent = events()
         result = msgspec.json.encode([event.id for event in sent])
@@ -63,7 +63,7 @@ def send_events(journal: Journal, step: StepIdentity, events: Callable[[], tuple
 
 def send_signal(journal: Journal, step: StepIdentity, name: str, result: Callable[[], bytes]) -> StepFlow:
     """Send a signal, once in a run; return whether a step waited for it."""
-    memo = journal.lookup(step)
+    memo = journal.lookup(step, StepOp.SEND_SIGNAL)
     if memo is None:
         memo = yield SaveWith(completed(step, StepOp.SEND_SIGNAL, b"false"), SendSignal(name, result()))
         journal.record(memo)
@@ -89,7 +89,7 @@ def waited(
         wake_at: When to stop waiting.
         late: What fails the step then; without it, it is completed with null.
     """
-    memo = journal.lookup(step)
+    memo = journal.lookup(step, op)
     final: Memo | None
     if memo is None:
         waiting = Memo(step.key, step.id, op, StepState.WAITING, wake_at=wake_at, fingerprint=step.fingerprint)

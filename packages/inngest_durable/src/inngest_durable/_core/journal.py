@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from ..errors import LimitExceededError, ReplayMismatchError
 from .limits import Limits, exceeded
-from .model import Memo
+from .model import Memo, StepOp
 
 
 @dataclass(slots=True, eq=False)
@@ -187,15 +187,24 @@ class Journal:
                 return key
             self._given.discard(key)
 
-    def lookup(self, step: StepIdentity) -> Memo | None:
+    def lookup(self, step: StepIdentity, op: StepOp | None = None) -> Memo | None:
         """
-        Return the memo of *step*, if there is one.
+        Return the memo of *step*, which is of kind *op*, if there is one.
 
         Raises:
-            ReplayMismatchError: It was made by another function or with other arguments.
+            ReplayMismatchError: It was made by a step of another kind, by another function or with other arguments.
         """
         memo = self._memos.get(step.key)
-        if memo is not None and memo.fingerprint != step.fingerprint:
+        if memo is None:
+            return None
+        if op is not None and memo.op is not op:
+            raise ReplayMismatchError(
+                f"the memo of step {step.key!r} is that of a {memo.op} step, "
+                f"and this replay reached it with a {op} step",
+                self.run_id,
+                step.key,
+            )
+        if memo.fingerprint != step.fingerprint:
             raise ReplayMismatchError(
                 f"the memo of step {step.key!r} was made by {memo.fingerprint or 'a step outside any branch'}, "
                 f"and this replay reached it with {step.fingerprint or 'a step outside any branch'}",

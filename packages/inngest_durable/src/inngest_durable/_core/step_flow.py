@@ -25,7 +25,7 @@ _RUN, _COMPLETED = StepOp.RUN, StepState.COMPLETED
 
 def run_step(journal: Journal, step: StepIdentity, policy: RetryPolicy, codec: ResultCodec) -> StepFlow:
     """Run a function until it succeeds or its attempts are used up; return its result or raise `StepError`."""
-    memo = journal.lookup(step)
+    memo = journal.lookup(step, _RUN)
     if memo is not None:
         if memo.is_final:
             return recall(step, memo, codec)
@@ -57,7 +57,7 @@ def run_step(journal: Journal, step: StepIdentity, policy: RetryPolicy, codec: R
 
 def sleep_until(journal: Journal, step: StepIdentity, wake_at: float) -> StepFlow:
     """Wait until *wake_at*, in seconds since the epoch. A replay keeps the moment that was recorded first."""
-    memo = journal.lookup(step)
+    memo = journal.lookup(step, StepOp.SLEEP)
     if memo is not None and memo.is_final:
         return None
     if memo is None:
