@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import FunctionType
 from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
@@ -357,6 +358,17 @@ class Desk:
         return Seat(row)
 
 
+@dataclass
+class Booker:
+    """A callable object whose fields are annotated."""
+
+    row: int
+
+    def __call__(self) -> Seat:
+        """Book it."""
+        return Seat(self.row)
+
+
 @functools.lru_cache
 def cached_book(row: int) -> Seat:
     """Be a wrapped function."""
@@ -370,17 +382,37 @@ def cached_book(row: int) -> Seat:
         Desk.abook,
         Desk.find,
         Desk(),
+        Booker(3),
         functools.partial(Desk().book, 3),
         functools.partial(functools.partial(Desk()), row=3),
         cached_book,
     ],
-    ids=["method", "class method", "static method", "object", "partial", "partial of partial", "wrapped"],
+    ids=["method", "class method", "static method", "object", "dataclass", "partial", "partial of partial", "wrapped"],
 )
 def test_annotation_is_found_behind_every_kind_of_callable(function: Callable[..., Any]) -> None:
     """Methods, partials, callable objects and wrapped functions are typed like functions."""
     codec = result_codec(function)
 
     assert codec.decode(codec.encode(Seat(3))) == Seat(3)
+
+
+def test_annotation_is_that_of_the_function_within_a_decorator() -> None:
+    """Two modules may call different types by one name, and put one decorator round their functions."""
+
+    def logged(function: Callable[[], Any]) -> Callable[[], Any]:
+        @functools.wraps(function)
+        def wrapper() -> Any:
+            raise NotImplementedError
+
+        return wrapper
+
+    seat = FunctionType((lambda: "a seat").__code__, {"Result": Seat})
+    hold = FunctionType((lambda: "a hold").__code__, {"Result": Cabin})
+    for function in (seat, hold):
+        function.__annotations__["return"] = "Result"
+
+    assert result_codec(logged(seat)).decode(b'{"row":3}') == Seat(3)
+    assert result_codec(logged(hold)).decode(b'"first"') is Cabin.FIRST
 
 
 @pytest.mark.parametrize(

@@ -76,16 +76,16 @@ def result_codec(function: AnyFunction) -> ResultCodec:
     """Return the codec for *function*'s results, made once for each function that has an annotation."""
     while isinstance(function, functools.partial):
         function = function.func
-    annotations = getattr(function, "__annotations__", None)
-    if annotations is None:
-        # A callable object.
+    if not hasattr(function, "__qualname__"):
+        # A callable object, which may have annotated fields.
         function = type(function).__call__
-        annotations = getattr(function, "__annotations__", {})
-    returns = annotations.get("return", Any)
+    returns = getattr(function, "__annotations__", {}).get("return", Any)
     if returns is Any:
         return _PLAIN
     # By its code, not by the function: a nested one is made anew for each request, and holds on to what it closes over.
-    key = getattr(function, "__code__", function), returns
+    # By that of the function within: what a decorator makes of two functions has the same code.
+    within = inspect.unwrap(function) if hasattr(function, "__wrapped__") else function
+    key = getattr(within, "__code__", within), returns
     try:
         codec = _codecs.get(key)
     except TypeError:
