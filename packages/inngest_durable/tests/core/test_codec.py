@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import FunctionType
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, Never, NoReturn, TypedDict
 
 import msgspec
 import pytest
@@ -413,6 +413,12 @@ def test_annotation_is_that_of_the_function_within_a_decorator() -> None:
 
     assert result_codec(logged(seat)).decode(b'{"row":3}') == Seat(3)
     assert result_codec(logged(hold)).decode(b'"first"') is Cabin.FIRST
+
+
+@pytest.mark.parametrize("annotation", [NoReturn, Never, "NoReturn"], ids=repr)
+def test_function_that_only_raises_may_say_so(annotation: Any) -> None:
+    """It is called, and there is nothing to decode."""
+    assert result_codec(returning(annotation)).encode(None) == b"null"
 
 
 @pytest.mark.parametrize(

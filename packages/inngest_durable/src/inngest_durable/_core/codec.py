@@ -137,7 +137,8 @@ def _return_type(function: AnyFunction) -> Any:
         ) from error
     if typing.get_origin(hint) in (Awaitable, Coroutine):
         hint = typing.get_args(hint)[-1]
-    return hint
+    # What only raises has no result to decode.
+    return Any if hint in (typing.NoReturn, typing.Never) else hint
 
 
 def _to_builtins(value: Any) -> Any:
