@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import math
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -419,6 +420,15 @@ def test_annotation_is_that_of_the_function_within_a_decorator() -> None:
 def test_function_that_only_raises_may_say_so(annotation: Any) -> None:
     """It is called, and there is nothing to decode."""
     assert result_codec(returning(annotation)).encode(None) == b"null"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
+def test_annotation_may_name_type_parameters() -> None:
+    """Those of a generic function are no globals; each is decoded to its bound, or to plain JSON types."""
+    names: dict[str, Any] = {"Seat": Seat}
+    # Older Pythons, which read this file too, do not know the syntax.
+    exec("from __future__ import annotations\ndef pair[T: Seat](one: T) -> list[T]: ...", names)
+    assert result_codec(names["pair"]).decode(b'[{"row":3}]') == [Seat(3)]
 
 
 @pytest.mark.parametrize(

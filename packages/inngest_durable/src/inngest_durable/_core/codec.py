@@ -127,9 +127,11 @@ def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, 
 def _return_type(function: AnyFunction) -> Any:
     # The return annotation alone: those of the parameters may name types that exist for type checkers only.
     returns = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return", Any)})
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    within = inspect.unwrap(function)
+    names = getattr(within, "__globals__", {})
+    parameters = {parameter.__name__: parameter for parameter in getattr(within, "__type_params__", ())}
     try:
-        hint = typing.get_type_hints(returns, names, include_extras=True)["return"]
+        hint = typing.get_type_hints(returns, names, parameters, include_extras=True)["return"]
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise StepValueError(
             f"the return annotation of {qualified_name(function)} cannot be resolved: {error}. "
