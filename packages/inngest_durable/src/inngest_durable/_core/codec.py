@@ -147,16 +147,18 @@ def _to_builtins(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise TypeError(f"a {type(value).__qualname__} has no JSON form")
-    return dump(mode="json")
+    # By field names: a model may take its values by other aliases than those by which it gives them.
+    return dump(mode="json", by_alias=False, round_trip=True)
 
 
 def _from_builtins(wanted: Any, value: Any) -> Any:
     if wanted is object:
         return value
-    validate = getattr(wanted, "model_validate", None)
+    validate = getattr(wanted, "model_validate_json", None)
     if validate is None:
         raise TypeError(f"cannot make a {wanted!r} from JSON")
-    return validate(value)
+    # As JSON, in which a strict model takes a text for a date.
+    return validate(msgspec.json.encode(value), by_name=True)
 
 
 def _has_unreal_number(value: Any) -> bool:
