@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from . import _context
 from ._core.duration import Duration, seconds
-from .errors import NonRetriableError, RetryAfterError
+from .errors import NonRetriableError, RetryAfterError, StepValueError
 
 IDEMPOTENCY_KEY = "idempotency-key"
 TOO_MANY_REQUESTS = 429
@@ -34,14 +34,14 @@ class FetchRequest(Struct, frozen=True):
     What to ask for; kept with the step as far as its fingerprint goes.
 
     Attributes:
+        query: What is added to the query of *url*, quoted.
         timeout_seconds: How long connecting may take, and each wait for the next bytes.
     """
 
     method: str
     url: str
-    params: dict[str, str] | None
+    query: str
     headers: dict[str, str]
-    json: Any
     content: bytes | None
     timeout_seconds: float
 
@@ -61,23 +61,32 @@ class FetchRequest(Struct, frozen=True):
 
         Raises:
             ValueError: Both *json* and *content* are given, or *timeout* is not a duration.
+            StepValueError: *json* has no JSON form.
         """
         if json is not None and content is not None:
             raise ValueError("step.fetch takes either json= or content=, not both")
         named = {name.lower(): value for name, value in (headers or {}).items()}
         body = content.encode() if isinstance(content, str) else content
-        query = None if params is None else {name: str(value) for name, value in params.items()}
-        return cls(method.upper(), url, query, named, json, body, seconds(timeout))
+        if json is not None:
+            try:
+                body = msgspec.json.encode(json)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise StepValueError(f"json= of step.fetch has no JSON form: {error}") from error
+            named.setdefault("content-type", "application/json")
+        return cls(method.upper(), url, str(httpx.QueryParams(params)), named, body, seconds(timeout))
 
     def for_httpx(self) -> dict[str, Any]:
         """Return the arguments of httpx's ``request``."""
-        headers = {IDEMPOTENCY_KEY: _context.idempotency_key(), **self.headers}
-        content = self.content
-        if self.json is not None:
-            content = msgspec.json.encode(self.json)
-            headers.setdefault("content-type", "application/json")
-        sent = {"method": self.method, "url": self.url, "headers": headers, "content": content}
-        return sent if self.params is None else {**sent, "params": self.params}
+        url = httpx.URL(self.url)
+        if self.query:
+            # Behind the query that it has, which stays as it is: httpx would take its params= in place of that.
+            url = url.copy_with(query=b"&".join(filter(None, (url.query, self.query.encode()))))
+        return {
+            "method": self.method,
+            "url": url,
+            "headers": {IDEMPOTENCY_KEY: _context.idempotency_key(), **self.headers},
+            "content": self.content,
+        }
 
 
 class FetchResponse(Struct, frozen=True):
@@ -156,21 +165,23 @@ def _trusted() -> ssl.SSLContext:
 def _accepted(response: httpx.Response) -> FetchResponse:
     if response.status_code == TOO_MANY_REQUESTS or response.status_code >= SERVER_ERRORS:
         told = f"{response.request.method} {response.request.url} answered {response.status_code}"
-        after = _retry_after(response.headers.get("retry-after", ""))
+        now = datetime.fromtimestamp(_context.scope.get().current_pass.clock.now(), UTC)
+        after = _retry_after(response.headers.get("retry-after", ""), now)
         raise FetchStatusError(told) if after is None else RetryAfterError(told, after)
     headers = [(name.lower(), value) for name, value in response.headers.multi_items()]
     return FetchResponse(response.status_code, str(response.url), headers, response.content)
 
 
-def _retry_after(text: str) -> timedelta | datetime | None:
-    """Return what ``Retry-After`` says, a pause or a moment; None if it says nothing (RFC 9110, 10.2.3)."""
+def _retry_after(text: str, now: datetime) -> timedelta | None:
+    """Return the pause for which ``Retry-After`` asks, by seconds or a date; None if it does not (RFC 9110, 10.2.3)."""
     if text.isdecimal():
         return min(timedelta(seconds=int(text[:9])), LONGEST_PAUSE)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return min(max(aware - now, timedelta()), LONGEST_PAUSE)
 
 
 def _useless(request: FetchRequest, error: Exception) -> NonRetriableError:

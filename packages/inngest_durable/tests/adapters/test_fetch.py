@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import RetryPolicy, StepError, StepOptions
+from inngest_durable import RetryPolicy, StepError, StepOptions, StepValueError
 
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 from testkit.colourless import Web, over_both, step
@@ -125,6 +126,28 @@ async def test_request_is_sent_as_it_was_meant(ask: Ask, api: Api) -> None:
     assert (headers["x-trace"], headers["idempotency-key"]) == ("t", "mine")
 
 
+@pytest.mark.parametrize(
+    ("query", "params", "path"),
+    [
+        ("?sig=a%20b+c%2Fd", {"page": 2}, "/seats?sig=a%20b+c%2Fd&page=2"),
+        ("?sig=a%20b+c%2Fd", {}, "/seats?sig=a%20b+c%2Fd"),
+        (
+            "?tag=new",
+            {"tag": ["a", "b c"], "all": True, "from": "ü"},
+            "/seats?tag=new&tag=a&tag=b+c&all=true&from=%C3%BC",
+        ),
+    ],
+    ids=["added", "none", "several"],
+)
+async def test_params_are_added_to_the_query_of_the_url(
+    ask: Ask, api: Api, query: str, params: dict[str, Any], path: str
+) -> None:
+    """What the URL has stays as it is: it may be signed."""
+    await ask(url=f"{api.url}/seats{query}", params=params)
+
+    assert [asked for _, asked, _, _ in api.asked] == [path]
+
+
 async def test_client_error_is_an_answer(ask: Ask, api: Api) -> None:
     api.answers = [(404, {"content-type": "text/plain; charset=latin-1"}, "kein Flug für dich".encode("latin-1"))]
     answer = await ask()
@@ -162,6 +185,21 @@ async def test_retry_after_is_honoured(ask: Ask, api: Api, after: str) -> None:
     assert answer["status"] == 200
 
 
+@pytest.mark.parametrize("after", [f"{10**8}", "Fri, 31 Dec 9999 23:59:59 -2359"], ids=["seconds", "date"])
+async def test_server_that_asks_for_years_is_waited_for_a_day(office: Office, api: Api, after: str) -> None:
+    api.answers = [(429, {"retry-after": after}, b"")]
+
+    async def seats() -> Any:
+        await step.fetch(StepOptions("ask", retries=1), f"{api.url}/seats")
+
+    office.add("/seats", seats)
+    async with opened(office):
+        location = await office.parked("/seats")
+        wake_at = office.memo(location, "ask").wake_at
+
+    assert wake_at == pytest.approx(time.time() + 24 * 3600, abs=60)
+
+
 async def test_redirect_is_followed(ask: Ask, api: Api) -> None:
     api.answers = [(302, {"location": "/elsewhere"}, b""), (200, {}, b"here")]
 
@@ -179,6 +217,12 @@ async def test_url_that_is_none_is_not_tried_again(ask: Ask, url: str) -> None:
 async def test_two_bodies_are_refused(ask: Ask) -> None:
     with pytest.raises(ValueError, match="either json= or content="):
         await step.fetch("ask", "http://localhost", json={}, content=b"")
+
+
+async def test_body_that_is_no_json_is_refused(ask: Ask, api: Api) -> None:
+    """At once, where it was given: another attempt would not change it."""
+    with pytest.raises(StepValueError, match=r"json= of step\.fetch has no JSON form"):
+        await step.fetch("ask", api.url, json={"at": object()})
 
 
 async def test_answer_is_memoized(office: Office, api: Api) -> None:

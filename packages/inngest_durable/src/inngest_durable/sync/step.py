@@ -96,6 +96,7 @@ def fetch(
 
     Raises:
         StepError: No attempt got an answer below 500.
+        StepValueError: *json* has no JSON form.
         ValueError: *json* and *content* are both given, or *timeout* is not a duration.
         StepUsageError: As in `run`.
     """
