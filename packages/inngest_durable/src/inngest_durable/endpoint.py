@@ -24,7 +24,7 @@ from ._pass import CANCELLED, CLIENT_GONE, DEADLINE, FENCED, PARKED, UNWRITABLE,
 from ._task_pass import TaskPass
 from .ending import log_attempt
 from .engines.base import Claim, FencedError
-from .errors import RequestTooLargeError, RunInterrupt
+from .errors import RequestTooLargeError, RunInterrupt, StepUsageError
 from .exchange import EndpointAdapter, Holder, Lifecycle, wait_url
 from .idempotency import KeyedRequests
 
@@ -103,7 +103,19 @@ class Endpoint:
         return None
 
     async def open(self, holder: Holder, pass_type: type[PassT]) -> PassT | None:
-        """Begin a pass of the request that *holder* carries; None when it is answered without one."""
+        """
+        Begin a pass of the request that *holder* carries; None when it is answered without one.
+
+        Raises:
+            StepUsageError: It is called by the handler of a pass of this request.
+        """
+        around = holder.current_pass
+        if around is not None and not around.over:
+            raise StepUsageError(
+                f"endpoint {self.id!r} was called as a function by a handler that is one itself: "
+                "call it by step.invoke, or share a function that is no endpoint",
+                around.claim.run.id,
+            )
         claim = holder.claim or await self._accept(holder)
         if claim is None:
             return None
