@@ -66,6 +66,7 @@ def test_duplicate_id_is_refused_when_it_is_decorated(tmp_path: Path) -> None:
     ("options", "named"),
     [
         ({"retries": -1}, "max_retries"),
+        ({"retries": "3"}, "not '3'"),
         ({"timeout": "soon"}, "soon"),
         ({"timeout": "-1s"}, "-1s"),
         ({"timeout": "10"}, "10"),

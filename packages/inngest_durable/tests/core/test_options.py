@@ -28,6 +28,8 @@ def test_step_with_options_has_those() -> None:
         {"id": 7},
         {"id": None},
         {"id": "pay", "retries": -1},
+        {"id": "pay", "retries": 2.5},
+        {"id": "pay", "retries": "3"},
         {"id": "pay", "timeout": "soon"},
         {"id": "pay", "timeout": timedelta(seconds=-1)},
     ],

@@ -118,10 +118,12 @@ def test_retry_after_error_uses_up_an_attempt() -> None:
 @pytest.mark.parametrize("retry_after", ["soon", "", timedelta(seconds=-1), datetime(2026, 1, 1), 30])  # noqa: DTZ001
 def test_retry_after_error_that_cannot_be_read_is_final(retry_after: Any) -> None:
     """A mistake in the time is not tried again, and the reason says what it is."""
-    decision = decide(RetryPolicy(), 1, RetryAfterError("busy", retry_after))
+    error = RetryAfterError("busy", retry_after)
+    decision = decide(RetryPolicy(), 1, error)
 
     assert isinstance(decision, GiveUp)
     assert decision.reason.startswith("RetryAfterError: ")
+    assert error.__notes__[0].startswith("It is not tried again: ")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ class RetryPolicy:
             try:
                 return Retry(_pause(error.retry_after, now))
             except ValueError as unreadable:
+                # Where whoever reads the traceback of the only attempt finds it.
+                error.add_note(f"It is not tried again: {unreadable}")
                 return GiveUp(f"RetryAfterError: {unreadable}")
         return Retry(self._backoff(attempt) * (jitter if self.jitter else 1.0))
 
@@ -87,8 +89,17 @@ class RetryPolicy:
 
 
 def retry_policy(retries: RetryPolicy | int | None) -> RetryPolicy | None:
-    """Return the policy that *retries* means: a policy, a number for ``max_retries``, or None for "not given"."""
-    return RetryPolicy(max_retries=retries) if isinstance(retries, int) else retries
+    """
+    Return the policy that *retries* means: a policy, a number for ``max_retries``, or None for "not given".
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if isinstance(retries, int):
+        return RetryPolicy(max_retries=retries)
+    if retries is not None and not isinstance(retries, RetryPolicy):
+        raise ValueError(f"retries is a RetryPolicy or a whole number, not {retries!r}")
+    return retries
 
 
 def _is_final(error: BaseException) -> bool:
