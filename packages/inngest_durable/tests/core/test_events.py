@@ -34,10 +34,15 @@ def data_of(query: bytes = b"", body: bytes = b"", headers: Any = JSON) -> Any:
     return run_event(Run("01JR", "app", "trips", request, NOW))["data"]
 
 
-@pytest.mark.parametrize("name", ["", None, 7])
+@pytest.mark.parametrize("name", ["", "half \ud83d", None, 7])
 def test_event_without_a_name_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="an event's name is a non-empty text"):
         Event(name)
+
+
+def test_event_whose_id_cannot_be_stored_is_refused() -> None:
+    with pytest.raises(ValueError, match="the ID of event 'a' is a text of Unicode characters"):
+        Event("a", id="half \ud83d")
 
 
 def test_event_whose_data_is_no_object_is_refused() -> None:
@@ -98,6 +103,8 @@ def test_signal_that_cannot_be_sent_is_refused() -> None:
         signal_result("go", "12345", Limits(event_data=6))
     with pytest.raises(EventError, match="a signal's name is a non-empty text"):
         check_signal("")
+    with pytest.raises(EventError, match="a signal's name is a non-empty text"):
+        check_signal("half \ud83d")
 
 
 def test_own_event_of_a_run_is_its_request() -> None:

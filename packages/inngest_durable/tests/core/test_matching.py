@@ -44,7 +44,7 @@ def test_path_that_the_own_event_lacks_is_refused() -> None:
         wait("data.booking")
 
 
-@pytest.mark.parametrize("path", ["", "booking", "async.data.id", "data..id", "data.", ".data", 7])
+@pytest.mark.parametrize("path", ["", "booking", "async.data.id", "data..id", "data.", ".data", "data.half \ud83d", 7])
 def test_path_that_leads_nowhere_is_refused(path: Any) -> None:
     with pytest.raises(EventError, match=r'match takes a path into the event, such as "data\.requestId", not'):
         wait({path: 1})
@@ -64,7 +64,7 @@ def test_value_without_json_form_is_refused() -> None:
         wait({"data.id": object()})
 
 
-@pytest.mark.parametrize("name", ["", None])
+@pytest.mark.parametrize("name", ["", "half \ud83d", None])
 def test_wait_for_an_event_without_name_is_refused(name: Any) -> None:
     with pytest.raises(EventError, match="the event to wait for is named by a non-empty text"):
         wait_for_event(name, None, None, dict)

@@ -27,6 +27,7 @@ def test_step_with_options_has_those() -> None:
         {"id": ""},
         {"id": 7},
         {"id": None},
+        {"id": "half \ud83d"},
         {"id": "pay", "retries": -1},
         {"id": "pay", "retries": 2.5},
         {"id": "pay", "retries": "3"},
@@ -41,7 +42,7 @@ def test_options_refuse_what_means_nothing(wrong: dict[str, Any]) -> None:
         StepOptions(**wrong)
 
 
-@pytest.mark.parametrize("wrong", ["", 7, None])
+@pytest.mark.parametrize("wrong", ["", 7, None, "half \ud83d"])
 def test_step_without_a_name_is_refused(wrong: Any) -> None:
     """A step has a name."""
     with pytest.raises(ValueError, match="non-empty text"):

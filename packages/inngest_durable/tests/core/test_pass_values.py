@@ -144,9 +144,10 @@ async def test_sleep_until_ends_at_the_moment_that_was_given_first() -> None:
         lambda: step.sleep("", "1s"),
         lambda: step.sleep_until("", datetime(2026, 1, 1, tzinfo=UTC)),
         lambda: step.run("", Work().do, "do"),
+        lambda: step.run("half \ud83d", Work().do, "do"),
         lambda: step.run(StepOptions(""), Work().do, "do"),
     ],
-    ids=["duration", "negative", "naive", "sleep name", "sleep_until name", "run name", "options name"],
+    ids=["duration", "negative", "naive", "sleep name", "sleep_until name", "run name", "half a name", "options name"],
 )
 @in_virtual_time
 async def test_misuse_is_an_error_of_the_call(misuse: Callable[[], Coroutine[Any, Any, Any]]) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ..errors import EventError
 from .limits import Limits, exceeded
 from .model import RecordedRequest, Run
+from .names import is_name
 
 # The name of a run's own event, as Inngest has it.
 REQUEST_EVENT = "inngest/http.request"
@@ -28,7 +29,7 @@ class Event(Struct, frozen=True):
         ts: When it happened, in milliseconds since the epoch; by default when it is sent.
 
     Raises:
-        ValueError: *name* is empty, or *data* is no dict.
+        ValueError: *name* is empty, *data* is no dict, or *name* or *id* is no Unicode.
     """
 
     name: str
@@ -37,8 +38,10 @@ class Event(Struct, frozen=True):
     ts: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"an event's name is a non-empty text, not {self.name!r}")
+        if not is_name(self.name):
+            raise ValueError(f"an event's name is a non-empty text of Unicode characters, not {self.name!r}")
+        if self.id and not is_name(self.id):
+            raise ValueError(f"the ID of event {self.name!r} is a text of Unicode characters, not {self.id!r}")
         if not isinstance(self.data, dict):
             raise ValueError(f"the data of event {self.name!r} is a dict, not a {type(self.data).__qualname__}")
 
@@ -121,8 +124,8 @@ def received_signal(result: bytes | None) -> Signal | None:
 
 def check_signal(name: str) -> None:
     """Check the name of a signal. Raises `EventError`."""
-    if not isinstance(name, str) or not name:
-        raise EventError(f"a signal's name is a non-empty text, not {name!r}")
+    if not is_name(name):
+        raise EventError(f"a signal's name is a non-empty text of Unicode characters, not {name!r}")
 
 
 def signal_result(name: str, data: Any, limits: Limits) -> bytes:

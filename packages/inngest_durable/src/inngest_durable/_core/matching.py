@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ..errors import EventError
 from .expressions import Expression, mentions_event
+from .names import is_name
 
 Match = str | Mapping[str, Any]
 Fields = dict[str, Any]
@@ -84,8 +85,8 @@ def wait_for_event(name: str, match: Match | None, if_exp: str | None, own_event
     Raises:
         EventError: A path or the expression cannot work, or the run's own event has nothing at the path.
     """
-    if not name or not isinstance(name, str):
-        raise EventError(f"the event to wait for is named by a non-empty text, not {name!r}")
+    if not is_name(name):
+        raise EventError(f"the event to wait for is named by a non-empty text of Unicode characters, not {name!r}")
     texts = _values(match, own_event)
     values = [(path, _short(text)) for path, text in texts]
     digested = tuple(given for given, short in zip(texts, values, strict=True) if given != short)
@@ -175,7 +176,7 @@ def _values(match: Match | None, own_event: Callable[[], Fields]) -> list[tuple[
 
 
 def _checked(path: str) -> str:
-    if not isinstance(path, str) or not _PATH.fullmatch(path):
+    if not is_name(path) or not _PATH.fullmatch(path):
         raise EventError(f'match takes a path into the event, such as "data.requestId", not {path!r}')
     return path
 

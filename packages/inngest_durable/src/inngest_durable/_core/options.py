@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from .duration import Duration, seconds
+from .names import is_name
 from .retry import RetryPolicy, retry_policy
 
 
@@ -20,7 +21,7 @@ class StepOptions(Struct, frozen=True):
             the next attempt waits until it returns, and what it returns is dropped.
 
     Raises:
-        ValueError: *id* is empty, *retries* is negative, or *timeout* is not a duration.
+        ValueError: *id* is empty or no Unicode, *retries* is negative, or *timeout* is not a duration.
     """
 
     id: str
@@ -28,8 +29,8 @@ class StepOptions(Struct, frozen=True):
     timeout: Duration | None = None
 
     def __post_init__(self) -> None:
-        if not self.id or not isinstance(self.id, str):
-            raise ValueError(f"a step's ID is a non-empty text, not {self.id!r}")
+        if not is_name(self.id):
+            raise ValueError(f"a step's ID is a non-empty text of Unicode characters, not {self.id!r}")
         retry_policy(self.retries)
         if self.timeout is not None:
             seconds(self.timeout)
@@ -37,7 +38,7 @@ class StepOptions(Struct, frozen=True):
     @staticmethod
     def parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
         """Return the name of a step, its own retry policy, and the seconds an attempt may take, where it has them."""
-        if isinstance(step_id, str) and step_id:
+        if isinstance(step_id, str) and is_name(step_id):
             return step_id, None, None
         return _parts(step_id)
 
