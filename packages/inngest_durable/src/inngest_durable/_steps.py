@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,6 +27,8 @@ def run(colour: type[Pass], step_id: str | StepOptions, fn: Callable[..., Any], 
     """Run *fn* as a step of a pass of this *colour*."""
     step_id, policy, timeout_seconds = StepOptions.parts(step_id)
     scope, current = here(colour, step_id)
+    if not callable(fn):
+        raise _no_function_given(fn, current.claim.run.id, step_id)
     step, branch = current.start(scope, step_id, partial(codec.fingerprint, fn, args, kwargs))
     call = current.call_of(step, fn, args, kwargs, timeout_seconds)
     flow = run_step(current.journal, step, policy or current.policy, codec.result_codec(fn))
@@ -49,6 +52,14 @@ def here(colour: type[Pass], step_id: str) -> tuple[_context.Scope, Any]:
         mistake = _IN_TASK if isinstance(current, TaskPass) else _IN_THREAD
         raise StepUsageError(f"step {step_id!r} is of {mistake} import step`", current.claim.run.id, step_id)
     return scope, current
+
+
+def _no_function_given(given: object, run_id: str, step_id: str) -> StepUsageError:
+    if inspect.iscoroutine(given):
+        # Nobody will await it, and Python would say so.
+        given.close()
+    text = f"step.run takes a function and its arguments, not what a call returned: it got a {type(given).__qualname__}"
+    return StepUsageError(text, run_id, step_id)
 
 
 def _no_function() -> Any:

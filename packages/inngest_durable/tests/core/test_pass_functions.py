@@ -16,6 +16,7 @@ from inngest_durable import (
     RetryPolicy,
     StepError,
     StepOptions,
+    StepUsageError,
     step,
 )
 
@@ -96,6 +97,21 @@ async def test_step_inside_a_step_is_an_error(way: str) -> None:
     assert "after 1 attempt: NestedStepError" in text
     assert work.calls == []
     assert list(process.disk.memos) == ["outer"]
+
+
+@in_virtual_time
+async def test_call_in_place_of_a_function_is_an_error() -> None:
+    """The mistake that is made most often: it says so before a step is taken, and nothing is tried again."""
+    process, work = Process(), Work()
+
+    async def handle() -> Any:
+        return await step.run("do", work.do("do"))  # type: ignore[call-overload]  # what is tested
+
+    await process.request(handle)
+
+    assert isinstance(process.values[0], StepUsageError)
+    assert "takes a function and its arguments, not what a call returned: it got a coroutine" in str(process.values[0])
+    assert (len(process.values), work.calls, process.disk.memos) == (1, [], {})
 
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nothing")
