@@ -94,6 +94,26 @@ async def test_branches_keep_their_steps_apart(grouped: bool) -> None:
 
 
 @in_virtual_time
+async def test_branches_that_a_semaphore_holds_back_do_each_piece_once() -> None:
+    """Whichever are let in first at a replay, a branch is known by its own first step."""
+    process, work = Process(), Work()
+
+    async def handle() -> list[str]:
+        limit = asyncio.Semaphore(2)
+
+        async def piece(name: str) -> str:
+            async with limit:
+                await step.run("begin", work.do, f"begin {name}", int(name) % 3)
+                await step.sleep("pause", "1h")
+                return await step.run("end", work.do, f"end {name}")
+
+        return await asyncio.gather(*(piece(f"{number}") for number in range(7)))
+
+    assert await process.run_to_end(handle) == [f"end {number}" for number in range(7)]
+    assert len(set(work.calls)) == len(work.calls) == 14
+
+
+@in_virtual_time
 async def test_replay_with_other_arguments_is_refused() -> None:
     """A numbered step whose argument changes from pass to pass does not get a result that is not its own."""
     process, work = Process(), Work()
