@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ._core.run_flow import QUIET_SECONDS
 
@@ -120,3 +120,10 @@ class Turns:
             self._handle = self._loop.call_soon(self._turn)
         else:
             self._callback()
+
+
+def innermost(awaitable: Any) -> object:
+    """Return what *awaitable*, a coroutine, waits for in the end; None for None."""
+    while (inner := getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)) is not None:
+        awaitable = inner
+    return awaitable

@@ -21,10 +21,10 @@ from ._core.journal import Branch, StepIdentity
 from ._core.limits import Limits
 from ._core.model import Memo
 from ._core.retry import RetryPolicy
-from ._core.run_flow import Interrupted, longer_quiet, may_wake
+from ._core.run_flow import QUIET_MAX_SECONDS, Interrupted, longer_quiet, may_wake
 from ._drive import adrive
 from ._pass import DEADLINE, PARKED, Background, Pass, PassKind
-from ._quiet import Quiet, Turns
+from ._quiet import Quiet, Turns, innermost
 from ._task_step import TaskStep
 from .engines.base import Claim
 from .errors import RunInterrupt
@@ -36,9 +36,12 @@ UNWINDING_TURNS = 64
 class TaskPass(Pass):
     """One execution of an ``async def`` handler; see `Pass`. Created in the handler's task."""
 
-    _returned = _cancelled = False
+    _returned = False
+    _cancellations = 0
     _unwinding = _refused = _told_refused = _parked_run = False
     _cut: frozenset[Branch] = frozenset()
+    _handler: Awaitable[Any] | None = None
+    _patience: asyncio.TimerHandle | None = None
 
     def __init__(
         self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
@@ -62,11 +65,11 @@ class TaskPass(Pass):
         token = _context.scope.set(_context.Scope(self, self._root, self._task))
         ends_at = self.claim.run.deadline
         deadline = None if ends_at is None else self.clock.call_at(ends_at, partial(self.let_go, DEADLINE))
+        self._handler = handler()
         try:
-            return await handler()
+            return await self._handler
         except asyncio.CancelledError as error:
-            if self._cancelled and self._task is not None:
-                self._task.uncancel()
+            if self._cancellations:
                 raise RunInterrupt(self.interrupted) from None
             if self._task is None or self._task.cancelling():
                 self.interrupt("the client went away")
@@ -75,9 +78,12 @@ class TaskPass(Pass):
             raise RuntimeError("something that the handler awaited was cancelled") from error
         finally:
             _context.scope.reset(token)
+            self._handler = None
             self._returned = True
-            if deadline is not None:
-                deadline.cancel()
+            self._take_cancellations_back()
+            for timer in (deadline, self._patience):
+                if timer is not None:
+                    timer.cancel()
             if not self.interrupted:
                 self.over = True
                 if self._parked:
@@ -93,12 +99,17 @@ class TaskPass(Pass):
             await self._quiet.idle(once=True)
 
     def interrupt(self, reason: str) -> None:
-        """Leave the handler: parked steps raise, later ones are refused, executing ones end and are checkpointed."""
+        """
+        Leave the handler: parked steps raise, later ones are refused, executing ones end and are checkpointed.
+
+        A handler that this does not bring to its end is cancelled in the end: it may wait for what will never come.
+        """
         if self.interrupted or self.over:
             return
         self.interrupted = reason
         self._unwinding = True
-        Turns(self.loop, UNWINDING_TURNS, self._unwound)
+        Turns(self.loop, UNWINDING_TURNS, partial(self._unwound, innermost(self._handler)))
+        self._patience = self.loop.call_later(QUIET_MAX_SECONDS, self._cancel_handler)
         self._release_parked(reason)
 
     def let_go(self, reason: str) -> None:
@@ -120,8 +131,14 @@ class TaskPass(Pass):
 
     def _cancel_handler(self) -> None:
         if not self._returned and self._task is not None:
-            self._cancelled = True
+            self._cancellations += 1
             self._task.cancel()
+
+    def _take_cancellations_back(self) -> None:
+        # Whatever the handler made of them: what the framework does in its task afterwards is not cancelled.
+        if self._task is not None:
+            for _ in range(self._cancellations):
+                self._task.uncancel()
 
     def _interrupt_parked(self) -> None:
         # One that the handler has cancelled, as a timeout or a task group does, holds up nothing.
@@ -239,8 +256,12 @@ class TaskPass(Pass):
     async def _wake(self, quiet_seconds: float) -> None:
         await self.claim.wake(quiet_seconds)
 
-    def _unwound(self) -> None:
+    def _unwound(self, awaited: object) -> None:
         self._unwinding = False
+        if self.interrupted == PARKED and awaited is not None and innermost(self._handler) is awaited:
+            # The interrupt does not reach it: it is between two steps, or waits for what a parked branch was to bring.
+            self._refused = True
+            self._cancel_handler()
 
     def _has_steps_in_flight(self) -> bool:
         return bool(self._steps)

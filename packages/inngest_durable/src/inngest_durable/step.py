@@ -168,7 +168,8 @@ def wait_for_event(
             evaluated for each run that waits for an event of this name, one after the other: *match* is an index.
         timeout: How long to wait, e.g. ``"24h"`` or a timedelta, from the first time the step is reached.
         since: ``"run"`` also takes an event that was received after the run began and before this step was reached,
-            the earliest first, and each once in a run. By default only one that comes from now on.
+            the earliest first, and each once in a run, unless its steps wait at the same time. By default only one that
+            comes from now on.
 
     Returns:
         The event, or None if none came in time.
