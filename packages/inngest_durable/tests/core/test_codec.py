@@ -18,7 +18,7 @@ import msgspec
 import pydantic
 import pytest
 from inngest_durable import StepValueError
-from inngest_durable._core.codec import fingerprint, qualified_name, result_codec
+from inngest_durable._core.codec import MOST_CODECS, _codecs, fingerprint, qualified_name, result_codec
 
 
 @dataclass
@@ -413,6 +413,15 @@ def test_annotation_is_that_of_the_function_within_a_decorator() -> None:
 
     assert result_codec(logged(seat)).decode(b'{"row":3}') == Seat(3)
     assert result_codec(logged(hold)).decode(b'"first"') is Cabin.FIRST
+
+
+def test_codecs_of_types_that_are_made_for_each_request_are_not_kept() -> None:
+    """A handler may define a dataclass within, and a step function that returns it."""
+    for number in range(MOST_CODECS + 10):
+        codec = result_codec(returning(msgspec.defstruct(f"Made{number}", [("row", int)])))
+
+    assert codec.decode(b'{"row":3}').row == 3
+    assert len(_codecs) <= MOST_CODECS
 
 
 @pytest.mark.parametrize("annotation", [NoReturn, Never, "NoReturn"], ids=repr)

@@ -21,6 +21,8 @@ from ..errors import StepValueError
 
 AnyFunction = Callable[..., Any]
 
+MOST_CODECS = 1024
+
 
 class ResultCodec:
     """
@@ -92,6 +94,9 @@ def result_codec(function: AnyFunction) -> ResultCodec:
         # An annotation with metadata that has no hash.
         return ResultCodec(function)
     if codec is None:
+        if len(_codecs) >= MOST_CODECS:
+            # Types that are made anew for each request would fill the memory.
+            _codecs.clear()
         codec = _codecs[key] = ResultCodec(function)
     return codec
 
