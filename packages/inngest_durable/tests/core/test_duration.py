@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -58,6 +58,13 @@ def test_timestamp_is_the_same_moment_in_every_zone() -> None:
 
     assert timestamp(noon) == 1_767_268_800.0
     assert timestamp(noon.astimezone(timezone(timedelta(hours=-5)))) == timestamp(noon)
+
+
+@pytest.mark.parametrize("wrong", ["2026-01-01T12:00:00Z", 1_767_268_800, date(2026, 1, 1), None])
+def test_timestamp_refuses_what_is_no_datetime(wrong: Any) -> None:
+    """The error quotes what was given."""
+    with pytest.raises(ValueError, match="is no datetime"):
+        timestamp(wrong)
 
 
 def test_timestamp_refuses_a_datetime_without_zone() -> None:

@@ -37,8 +37,10 @@ def timestamp(moment: datetime) -> float:
     Return *moment* in seconds since the epoch.
 
     Raises:
-        ValueError: *moment* has no time zone, so it means another instant on another machine.
+        ValueError: *moment* is no datetime, or has no time zone, so that it means another instant on another machine.
     """
+    if not isinstance(moment, datetime):
+        raise ValueError(f"{moment!r} is no datetime: use datetime.now(UTC) or another aware one")
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone: use datetime.now(UTC) or another aware datetime")
     return moment.timestamp()
