@@ -27,6 +27,8 @@ TOO_MANY_REQUESTS = 429
 SERVER_ERRORS = 500
 # A server that asks for more is not waited for longer.
 LONGEST_PAUSE = timedelta(days=1)
+# A URL that is none, or a method or header that HTTP cannot express.
+_UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeEncodeError
 
 
 class FetchRequest(Struct, frozen=True):
@@ -139,7 +141,7 @@ async def fetch_on_loop(request: FetchRequest) -> FetchResponse:
     try:
         async with httpx.AsyncClient(**_client_options(request)) as client:
             return _accepted(await client.request(**request.for_httpx()))
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+    except _UNSENDABLE as error:
         raise _useless(request, error) from error
 
 
@@ -148,7 +150,7 @@ def fetch_in_thread(request: FetchRequest) -> FetchResponse:
     try:
         with httpx.Client(**_client_options(request)) as client:
             return _accepted(client.request(**request.for_httpx()))
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+    except _UNSENDABLE as error:
         raise _useless(request, error) from error
 
 
@@ -164,7 +166,9 @@ def _trusted() -> ssl.SSLContext:
 
 def _accepted(response: httpx.Response) -> FetchResponse:
     if response.status_code == TOO_MANY_REQUESTS or response.status_code >= SERVER_ERRORS:
-        told = f"{response.request.method} {response.request.url} answered {response.status_code}"
+        # Errors are logged: without the password that a URL may have.
+        url = response.request.url.copy_with(userinfo=b"")
+        told = f"{response.request.method} {url} answered {response.status_code}"
         now = datetime.fromtimestamp(_context.scope.get().current_pass.clock.now(), UTC)
         after = _retry_after(response.headers.get("retry-after", ""), now)
         raise FetchStatusError(told) if after is None else RetryAfterError(told, after)
@@ -185,4 +189,4 @@ def _retry_after(text: str, now: datetime) -> timedelta | None:
 
 
 def _useless(request: FetchRequest, error: Exception) -> NonRetriableError:
-    return NonRetriableError(f"{request.url!r} is no URL that can be fetched: {error}")
+    return NonRetriableError(f"the request to {request.url!r} cannot be sent: {error}")

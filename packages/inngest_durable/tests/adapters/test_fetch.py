@@ -214,6 +214,25 @@ async def test_url_that_is_none_is_not_tried_again(ask: Ask, url: str) -> None:
     assert (answer["error"], answer["attempts"]) == ("NonRetriableError", 1)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"headers": {"x": "two\nlines"}}, {"headers": {"x": "ü"}}, {"headers": {"ü": "x"}}, {"method": "GE T"}],
+    ids=str,
+)
+async def test_request_that_http_cannot_express_is_not_tried_again(ask: Ask, api: Api, wrong: dict[str, Any]) -> None:
+    answer = await ask(**wrong)
+
+    assert (answer["error"], answer["attempts"], api.asked) == ("NonRetriableError", 1, [])
+
+
+async def test_error_does_not_tell_the_password_of_the_url(ask: Ask, api: Api) -> None:
+    api.answers = [(500, {}, b"")]
+    answer = await ask(url=api.url.replace("//", "//me:secret@") + "/seats")
+
+    assert answer["message"] == f"GET {api.url}/seats answered 500"
+    assert "authorization" in api.asked[0][2]
+
+
 async def test_two_bodies_are_refused(ask: Ask) -> None:
     with pytest.raises(ValueError, match="either json= or content="):
         await step.fetch("ask", "http://localhost", json={}, content=b"")
