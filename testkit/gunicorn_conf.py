@@ -7,4 +7,4 @@ from typing import Any
 
 def post_worker_init(worker: Any) -> None:
     """Start the engine in a worker that was forked, when gunicorn has set its own signal handlers."""
-    worker.wsgi.config["INNGEST"].start()
+    worker.wsgi.extensions["inngest"].start()

@@ -36,8 +36,6 @@ def create_app(engine: EmbeddedEngine | None = None) -> Flask:
         return {"ordered": True, "receipt": receipt}
 
     inngest.init_app(app)
-    # For gunicorn.conf.py, which starts the engine of each worker.
-    app.extensions["inngest"] = inngest
     return app
 
 

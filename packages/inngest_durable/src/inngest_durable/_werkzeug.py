@@ -16,6 +16,8 @@ from .errors import ConfigurationError, StepUsageError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 from .output import OutputQuery
 
+# Where an application keeps its client, for those who have nothing but the application: a server's hooks, tests.
+EXTENSION = "inngest"
 # The endpoint's ID, on the view that serves it.
 _IS_ENDPOINT = "__inngest_endpoint__"
 _METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")

@@ -143,6 +143,8 @@ class Inngest:
         """
         Connect *app*: the engine starts and stops with it, recovers unfinished runs, and the wait URL is mounted.
 
+        From then on ``app.extensions["inngest"]`` is this client.
+
         Call it after the application's other middleware: what is put round the application later is named in a
         warning when the engine starts. An application factory may call it again for a new application while the
         engine does not run.

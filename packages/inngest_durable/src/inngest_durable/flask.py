@@ -71,7 +71,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
 
     def init_app(self, app: Flask, client: Lifecycle) -> WsgiEdge:
         """
-        Put the edge round *app* and mount the wait URL.
+        Put the edge round *app*, mount the wait URL, and leave *client* in ``app.extensions["inngest"]``.
 
         Call it after the application's other middleware, so that re-entries pass through that too.
 
@@ -86,6 +86,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
             _werkzeug.mount_inbox(app, _inbox(client))
         _werkzeug.mount_events(app, self._view(client, is_stream=True), self._look_up(client))
         _werkzeug.mount_health(app, _health(client), _alive)
+        app.extensions[_werkzeug.EXTENSION] = client
         return edge
 
     def outermost(self, app: Flask) -> Any:

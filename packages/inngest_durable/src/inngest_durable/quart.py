@@ -50,7 +50,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
 
     def init_app(self, app: Quart, client: Lifecycle) -> AsgiEdge:
         """
-        Put the edge round *app* and mount the wait URL.
+        Put the edge round *app*, mount the wait URL, and leave *client* in ``app.extensions["inngest"]``.
 
         Call it after the application's other middleware, so that re-entries pass through that too.
 
@@ -66,6 +66,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
             _werkzeug.mount_inbox(app, _inbox(client))
         _werkzeug.mount_events(app, self._view(client, is_stream=True), self._look_up(client))
         _werkzeug.mount_health(app, _health(client), _alive)
+        app.extensions[_werkzeug.EXTENSION] = client
         return edge
 
     def outermost(self, app: Quart) -> Any:

@@ -40,7 +40,6 @@ def build(folder: Path) -> Application:
     failures.add(as_quart, inngest, outside)
     flask_answers.add(app, inngest, outside)
     inngest.init_app(app)
-    app.config["INNGEST"] = inngest
     return Application(app, inngest)
 
 

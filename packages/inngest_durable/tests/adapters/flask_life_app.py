@@ -32,7 +32,6 @@ def create_app() -> Flask:
     folder = Path(os.environ["FOLDER"])
     app, outside = Flask(__name__), Outside(folder)
     inngest = Inngest("life", endpoint_adapter, EmbeddedEngine(database_of(folder), shutdown_grace="5s"))
-    app.config["INNGEST"] = inngest
 
     visits = Outside(folder / "visits")
 
@@ -80,6 +79,6 @@ def create_app() -> Flask:
 def start_in_master() -> Flask:
     """Return the application after it has served in this process, which is forked later on."""
     app = create_app()
-    app.config["INNGEST"].start()
+    app.extensions["inngest"].start()
     assert app.test_client().get("/book").status_code == 200
     return app

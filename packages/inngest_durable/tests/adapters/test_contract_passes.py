@@ -53,6 +53,14 @@ def guarded_shop(folder: Path, hook: Hook | None = None, *, route: str = "/order
     return shop
 
 
+def test_application_knows_its_client(tmp_path: Path) -> None:
+    """A server's hook that has nothing but the application can start the engine."""
+    shop = guarded_shop(tmp_path)
+    shop.inngest.init_app(shop.app)
+
+    assert shop.app.extensions["inngest"] is shop.inngest
+
+
 async def to_login() -> Any:
     """Send who is not logged in to the login."""
     return redirect("/login?next=/order")
