@@ -6,7 +6,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 from flask import request
@@ -34,6 +34,22 @@ def test_branches_run_at_the_same_time(threads: StartThreads) -> None:
         return lambda: group.parallel([partial(step.run, "work", work, number) for number in range(5)])
 
     assert threads(make).answer().json == [0, 10, 20, 30, 40]
+
+
+def test_branches_keep_their_types(threads: StartThreads) -> None:
+    """A type checker knows what each callable of a tuple returns; what comes back is a list."""
+
+    def make(outside: Outside) -> Handler:
+        def handler() -> object:
+            found = group.parallel((lambda: step.run("count", lambda: 2), lambda: step.run("name", lambda: "plaza")))
+            number, name = found
+            assert_type(number, int)
+            assert_type(name, str)
+            return {"found": [number, name], "is": type(found).__name__}
+
+        return handler
+
+    assert threads(make).answer().json == {"found": [2, "plaza"], "is": "list"}
 
 
 def test_equal_ids_do_not_mix_up(threads: StartThreads) -> None:
@@ -112,7 +128,7 @@ def test_error_waits_for_branches_that_go_on_later(threads: StartThreads) -> Non
     """While a branch waits, the pass is interrupted, and the error is raised when all have ended: as at each replay."""
 
     def make(outside: Outside) -> Handler:
-        def handler() -> list[Any]:
+        def handler() -> object:
             try:
                 return group.parallel(
                     (

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from .. import _context, _steps
 from .._calls import is_coroutine_function
@@ -19,11 +19,30 @@ from ..errors import RunInterrupt, StepUsageError
 __all__ = ["parallel"]
 
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
 
 
-def parallel(callables: Iterable[Callable[[], T]]) -> list[T]:
+# Of a few in a tuple each keeps its type. As with `asyncio.gather`, the tuple is for type checkers: it is a list.
+@overload
+def parallel(  # type: ignore[overload-overlap]  # all other iterables come to the last one
+    callables: tuple[Callable[[], T1], Callable[[], T2]],
+) -> tuple[T1, T2]: ...
+@overload
+def parallel(  # type: ignore[overload-overlap]
+    callables: tuple[Callable[[], T1], Callable[[], T2], Callable[[], T3]],
+) -> tuple[T1, T2, T3]: ...
+@overload
+def parallel(  # type: ignore[overload-overlap]
+    callables: tuple[Callable[[], T1], Callable[[], T2], Callable[[], T3], Callable[[], T4]],
+) -> tuple[T1, T2, T3, T4]: ...
+@overload
+def parallel(callables: Iterable[Callable[[], T]]) -> list[T]: ...
+def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
     """
-    Call *callables* at the same time, each in a thread, and return what they returned, in their order.
+    Call *callables* at the same time, each in a thread, and return a list of what they returned, in their order.
 
     ::
 
