@@ -15,7 +15,9 @@ IN_SIGHT = pytest.mark.parametrize("trip_booker", [0.3], indirect=True, ids=["so
 
 LOST_IN_THE_PAYMENT = """
     document.querySelector("#state").textContent === "Connection lost" &&
-    document.querySelector(".progress:not([hidden]) [data-step=process-payment]").innerText.includes("last heard:")
+    document.querySelector(".progress:not([hidden]) [data-step=process-payment]").innerText.includes("last heard:") &&
+    document.querySelector("#receipt").innerText.includes("no answer from the bank yet") &&
+    document.querySelector("#charges").innerText.includes("when last asked")
 """
 
 
@@ -74,7 +76,7 @@ def test_charge_without_a_key_is_made_twice_and_explained(
 def test_server_killed_by_the_button_is_missed_and_found_again(
     page: Page, trip_booker: TripBooker, console_errors: list[str]
 ) -> None:
-    """The page says that the connection is lost, and goes on with the picture when the server is back."""
+    """The page says that the connection is lost, and not what it cannot know; it goes on when the server is back."""
     booking = BookingPage(page)
     booking.break_step("process-payment", "is slow")
 
@@ -84,6 +86,8 @@ def test_server_killed_by_the_button_is_missed_and_found_again(
     page.wait_for_function(LOST_IN_THE_PAYMENT)
     booking.expect_state("completed")
 
+    expect(booking.receipt).to_contain_text("charged once")
+    expect(booking.charges).not_to_contain_text("when last asked")
     expect(booking.message).to_contain_text("1 crash survived")
     expect(booking.row("search-availability")).to_contain_text("on disk, not run again")
     assert trip_booker.outcomes(booking.booking_id, "airline", "reserve") == ["held"]

@@ -34,7 +34,7 @@ export function showOutcome(booking, now) {
   setText(byId("countdown"), outcome.countdown ?? "");
   byId("decision").hidden = !outcome.ask;
   byId("cancel").disabled = !canBeCancelled(booking);
-  showReceipt(outcome.receipt ?? (booking.world.calls.length ? moneyAndSeat(booking.world) : []));
+  showReceipt(outcome.receipt ?? (booking.world.calls.length ? moneyAndSeat(booking.world, isCharging(booking.run)) : []));
   setText(byId("exchange"), exchangeOf(booking));
 }
 
@@ -212,9 +212,13 @@ function moved(run) {
 const titleOf = (body) => (body?.heldSeconds === undefined ? "Booking confirmed" : "Held, and given back in time");
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
+/** Whether the bank was asked, and its answer is not on disk: the books, read before that, do not tell either. */
+const isCharging = ({ steps }) =>
+  Object.values(steps).some(({ key, state }) => stepId(key) === "process-payment" && (state === "running" || state === "lost"));
+
 /** What became of the money and the seat, by the third parties' own books. */
-function moneyAndSeat({ charges, reservations, bookings }) {
-  const rows = [["Money", moneyOf(charges)]];
+function moneyAndSeat({ charges, reservations, bookings }, charging = false) {
+  const rows = [["Money", charging && !charges.length ? "no answer from the bank yet" : moneyOf(charges, bookings)]];
   for (const { flight, status } of reservations) rows.push(["Seat", `${flight.seat} on ${flight.flightNumber}, ${SEATS[status]}`]);
   for (const { service, status, price } of bookings) rows.push([PARTS[service], status === "cancelled" ? "cancelled, nothing to pay" : `booked, $${price}`]);
   return rows;
@@ -223,10 +227,13 @@ function moneyAndSeat({ charges, reservations, bookings }) {
 const SEATS = { ticketed: "yours", held: "held", released: "given back" };
 const PARTS = { airline: "Flight", hotels: "Hotel", cars: "Car" };
 
-function moneyOf(charges) {
-  if (charges.length === 0) return "nothing was charged";
+function moneyOf(charges, bookings) {
+  if (charges.length === 0) {
+    const total = bookings.reduce((sum, { status, price }) => (status === "booked" ? sum + price : sum), 0);
+    return total ? `$${total}, not charged yet` : "nothing was charged";
+  }
   const [{ amount, card, status }] = charges;
-  if (charges.length > 1) return `$${amount} charged ${charges.length} times to ${card}`;
+  if (charges.length > 1) return `$${amount} charged ${charges.length === 2 ? "twice" : `${charges.length} times`} to ${card}`;
   return status === "refunded" ? `$${amount} charged and refunded` : `$${amount} charged once to ${card}`;
 }
 

@@ -46,7 +46,7 @@ function draw() {
   showCode(form.kind(), run, time, booking.lostAt ?? time);
   showTimeline(run, time, booking.lostAt ?? time);
   showLog(run);
-  showWorld(world);
+  showWorld(world, booking.lostAt !== null);
   setText(byId("elapsed"), run.startedAt === null ? "0.0 s" : duration(Math.max(0.1, (run.endedAt ?? time) - run.startedAt)));
   form.setBusy(isUnderWay(), booking.exchange !== null);
 }

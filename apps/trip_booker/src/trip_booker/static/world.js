@@ -38,14 +38,17 @@ export function reader(bookingId, told) {
   };
 }
 
-/** @param {World} world */
-export function showWorld(world) {
+/**
+ * @param {World} world
+ * @param {boolean} stale  whether nobody is there to read the books again
+ */
+export function showWorld(world, stale) {
   const { calls, charges } = world;
   const count = charges.length;
   const card = byId("charges");
   setData(card, { charges: count > 1 ? "many" : count });
   setText(card.querySelector("b"), String(count));
-  setText(card.querySelector("span"), wordsOf(charges));
+  setText(card.querySelector("span"), `${wordsOf(charges)}${stale ? ", when last asked" : ""}`);
   const rows = byId("calls");
   if (calls.length < rows.childElementCount) rows.replaceChildren();
   if (calls.length === rows.childElementCount) return;
@@ -63,5 +66,8 @@ function wordsOf(charges) {
 
 function rowOf({ service, action, outcome, pid, result }) {
   const is = result === null ? "refused" : outcome === "replayed" ? "replayed" : outcome === "charged" ? "charged" : "done";
-  return make("tr", { "data-call": is }, ...[service, action, outcome, String(pid)].map((text) => make("td", { title: text }, text)));
+  return make("tr", { "data-call": is }, ...[service, action, outcome, String(pid)].map((text) => make("td", {}, ...breakable(text))));
 }
+
+/** A code or an action, which may be broken after each of its words where the column is narrow. */
+const breakable = (text) => text.split(/(?<=[_-])/).flatMap((word, index) => (index ? [make("wbr"), word] : [word]));
