@@ -18,6 +18,22 @@ OBSERVE = """
         }
     }).observe({ type: "layout-shift", buffered: true });
 """
+# How the code panel was moved, each time: "auto" is at once.
+NOTE_SCROLLS = """
+    window.scrolls = new Set();
+    const scrollTo = Element.prototype.scrollTo;
+    Element.prototype.scrollTo = function (options) {
+        scrolls.add(options.behavior);
+        return scrollTo.call(this, options);
+    };
+"""
+# What must be read to the end; the code and what a step tells of itself are cut off where the line ends.
+CLIPPED = """() => {
+    const words = document.querySelectorAll(".kind span, .progress .name, .progress [data-undo] .sub, td, th");
+    return [...words].filter((element) => element.clientWidth)
+        .filter((element) => element.scrollWidth > Math.min(element.clientWidth, element.parentElement.clientWidth))
+        .map((element) => element.innerText);
+}"""
 # A hundredth of what is called good; a badge that is set flush right and gets a word more is a twentieth of that.
 STILL = 0.001
 
@@ -88,6 +104,36 @@ def test_flood_of_events_is_drawn_by_frames(page: Page) -> None:
     expect(booking.receipt).to_contain_text("E-ticket")
     assert layouts.count() < FARES / 10
     assert booking.picture() == shown
+
+
+@pytest.mark.parametrize(("size", "moves"), [("wide", ["smooth"]), ("narrow", ["auto"])])
+def test_code_panel_glides_only_where_it_is_seen(size: str, moves: list[str], page: Page) -> None:
+    """On a small screen it is far below while a booking runs: moved there bit by bit, it may be shown half painted."""
+    width, height = VIEWPORTS[size]
+    page.set_viewport_size({"width": width, "height": height})
+    page.add_init_script(NOTE_SCROLLS)
+    booking = BookingPage(page)
+    booking.choose("Rough day")
+
+    booking.book()
+    booking.expect_state("completed")
+
+    assert page.evaluate("[...scrolls]") == moves
+
+
+@pytest.mark.parametrize("size", [(1240, 900), (1400, 900), (390, 844)], ids=["just wide", "wide", "narrow"])
+def test_words_are_not_cut_off(size: tuple[int, int], page: Page) -> None:
+    """Titles, what was taken back, and what third parties answered are there to the last letter."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    booking = BookingPage(page)
+    booking.break_step("process-payment", "fails always")
+
+    booking.book()
+    booking.expect_state("failed")
+    expect(page.locator("#calls")).to_contain_text("CARD_DECLINED")
+    expect(page.locator("#calls")).to_contain_text("released")
+
+    assert page.evaluate(CLIPPED) == []
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (900, 800), (390, 844)], ids=["wide", "between", "narrow"])

@@ -71,7 +71,7 @@ LABELS = {
     "process-payment": Label("Charge the card", "card"),
     "confirm-booking": Label("Issue the ticket", "ticket"),
     "refund-payment": Label("Refund the charge", "undo"),
-    "release-seat": Label("Give the seat back", "undo"),
+    "release-seat": Label("Release the seat", "undo"),
     "book-flight": Label("Book the flight", "plane"),
     "book-hotel": Label("Book the hotel", "hotel"),
     "book-car": Label("Rent the car", "car"),

@@ -92,5 +92,11 @@ function follow(panel, lines) {
   shown = key;
   const places = lines.map((line) => line.offsetTop - panel.offsetTop);
   const middle = (Math.min(...places) + Math.max(...places) + lines[0].offsetHeight) / 2;
-  panel.scrollTo({ top: middle - panel.clientHeight / 2, behavior: motion() });
+  // Where nobody sees the panel move, as on a small screen, it is there at once, and painted as a whole.
+  panel.scrollTo({ top: middle - panel.clientHeight / 2, behavior: isInSight(panel) ? motion() : "auto" });
+}
+
+function isInSight(panel) {
+  const { top, bottom } = panel.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
 }
