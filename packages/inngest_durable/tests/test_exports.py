@@ -27,6 +27,7 @@ NAMES = [
     "NestedStepError",
     "NonRetriableError",
     "OutsideEndpointError",
+    "OutsideStepError",
     "progress",
     "ReplayMismatchError",
     "RequestTooLargeError",

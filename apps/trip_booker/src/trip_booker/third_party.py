@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from inngest_durable import OutsideEndpointError, progress
+from inngest_durable import OutsideStepError, progress
 
 from trip_booker import chaos, conditions, settings
 from trip_booker.world import Call, open_world
@@ -92,5 +92,5 @@ async def _travel(seconds: float, says: Sequence[str] = ()) -> None:
 
 def tell(text: str) -> None:
     """Tell whoever watches the step how far it is; outside a step nobody does."""
-    with suppress(OutsideEndpointError):
+    with suppress(OutsideStepError):
         progress(text)

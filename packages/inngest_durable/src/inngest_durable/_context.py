@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ._core.journal import Branch, StepIdentity
-from .errors import NestedStepError, OutsideEndpointError
+from .errors import NestedStepError, OutsideEndpointError, OutsideStepError
 
 if TYPE_CHECKING:
     from ._pass import Pass
@@ -62,6 +62,6 @@ def idempotency_key() -> str:
     """Return the key of the step whose function runs: the same at every attempt, in every process."""
     found = scope.get(None)
     if found is None or found.step is None:
-        raise OutsideEndpointError("idempotency_key() was called outside a step's function")
+        raise OutsideStepError("idempotency_key() was called outside a step's function")
     text = f"{found.step.run_id}\0{found.step.key}".encode()
     return blake2b(text, digest_size=16).hexdigest()

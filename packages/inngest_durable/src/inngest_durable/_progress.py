@@ -9,7 +9,7 @@ import msgspec
 
 from . import _context
 from ._core.run_events import LONGEST_DATA, LONGEST_TEXT, encoded, shortened
-from .errors import OutsideEndpointError, StepValueError
+from .errors import OutsideStepError, StepValueError
 
 logger = logging.getLogger("inngest_durable")
 
@@ -27,12 +27,12 @@ def progress(text: str, /, **data: Any) -> None:
             attempt, at most 1,000 are recorded.
 
     Raises:
-        OutsideEndpointError: Called outside a step's function.
+        OutsideStepError: Called outside a step's function.
         StepValueError: *text* is no text, or *data* cannot be JSON.
     """
     found = _context.scope.get(None)
     if found is None or found.step is None:
-        raise OutsideEndpointError("progress() was called outside a step's function")
+        raise OutsideStepError("progress() was called outside a step's function")
     step = found.step
     if not isinstance(text, str):
         raise StepValueError(f"progress() takes a text, not {type(text).__name__}", step.run_id, step.key)

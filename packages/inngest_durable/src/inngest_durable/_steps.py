@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,7 +29,7 @@ def run(colour: type[Pass], step_id: str | StepOptions, fn: Callable[..., Any], 
     step_id, policy, timeout_seconds = StepOptions.parts(step_id)
     scope, current = here(colour, step_id)
     if not callable(fn):
-        raise _no_function_given(fn, current.claim.run.id, step_id)
+        raise _no_step_function(fn, current.claim.run.id, step_id)
     step, branch = current.start(scope, step_id, partial(codec.fingerprint, fn, args, kwargs))
     call = current.call_of(step, fn, args, kwargs, timeout_seconds)
     flow = run_step(current.journal, step, policy or current.policy, codec.result_codec(fn))
@@ -54,12 +55,15 @@ def here(colour: type[Pass], step_id: str) -> tuple[_context.Scope, Any]:
     return scope, current
 
 
-def _no_function_given(given: object, run_id: str, step_id: str) -> StepUsageError:
+def _no_step_function(given: object, run_id: str, step_id: str) -> StepUsageError:
+    """Return the error of a function that was called by the handler, and not handed on to be called in the step."""
+    name = "fn"
     if inspect.iscoroutine(given):
-        # Nobody will await it, and Python would say so.
+        name = given.__name__
+        # Else Python warns that nobody awaited it, which would be the wrong advice.
         given.close()
-    text = f"step.run takes a function and its arguments, not what a call returned: it got a {type(given).__qualname__}"
-    return StepUsageError(text, run_id, step_id)
+    what = f"step {step_id!r} was given no function, but {type(given).__name__} {reprlib.repr(given)}"
+    return StepUsageError(f"{what}: write step.run({step_id!r}, {name}, …), without calling it", run_id, step_id)
 
 
 def _no_function() -> Any:

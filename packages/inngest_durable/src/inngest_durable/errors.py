@@ -15,6 +15,7 @@ Every error of the package. Imports the standard library only: this is the botto
      +-- StepTimeoutError        a step's function took longer than the step's timeout
      +-- StepUsageError          steps were used in a way that cannot work; never retried
           +-- OutsideEndpointError
+          |    +-- OutsideStepError  what only a step's function may call was called elsewhere
           +-- NestedStepError
           +-- StepValueError     a result cannot be stored, or does not come back as it was
           +-- ReplayMismatchError
@@ -160,7 +161,16 @@ class StepUsageError(InngestError):
 class OutsideEndpointError(StepUsageError):
     """A step was used outside a handler wrapped by ``@inngest.endpoint``."""
 
-    hint = "Call steps from a handler under @inngest.endpoint, or from a task that the handler started."
+    hint = (
+        "Call steps from a handler under @inngest.endpoint, which stands below the route's decorator, "
+        "or from a task that the handler started."
+    )
+
+
+class OutsideStepError(OutsideEndpointError):
+    """`step.idempotency_key` or `progress` was called where no step's function runs."""
+
+    hint = "Call it in the function that you give to step.run: it tells of that step."
 
 
 class NestedStepError(StepUsageError):

@@ -288,6 +288,6 @@ def idempotency_key() -> str:
     effect that was done before a crash is then not done again. 32 hexadecimal characters.
 
     Raises:
-        OutsideEndpointError: Called outside a step's function.
+        OutsideStepError: Called outside a step's function.
     """
     return _context.idempotency_key()

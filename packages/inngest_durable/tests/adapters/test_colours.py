@@ -126,3 +126,33 @@ def test_coroutine_step_function_in_a_thread_is_refused(
         application.answer()
 
     assert application.outside.counts() == {"handler": 1}
+
+
+def test_called_function_is_refused_in_a_coroutine(tmp_path: Path, serve: Serve) -> None:
+    """``step.run("charge", charge())``: at once, without a retry, and without Python's advice to await it."""
+    shop = bare_shop(tmp_path)
+
+    @shop.app.get("/")
+    @shop.inngest.endpoint(id="order")
+    async def order() -> str:
+        with pytest.raises(StepUsageError, match=r"but coroutine <.*>: write step\.run\('charge', charge, …\)"):
+            step.run("charge", charge())  # type: ignore[call-overload]
+        return "refused"
+
+    shop.inngest.init_app(shop.app)
+
+    assert serve(shop.app, shop.inngest).get("/").text == "refused"
+
+
+def test_called_function_is_refused_in_a_thread(threads: StartThreads) -> None:
+    """What it returned is named: it has done its work outside the step."""
+
+    def make(outside: Outside) -> Handler:
+        def handler() -> str:
+            with pytest.raises(StepUsageError, match=r"but str 'never': write step\.run\('charge', fn, …\)"):
+                sync.step.run("charge", thread_handler())  # type: ignore[arg-type]
+            return "refused"
+
+        return handler
+
+    assert threads(make).answer().text == "refused"

@@ -13,6 +13,7 @@ import pytest
 from inngest_durable import (
     NestedStepError,
     OutsideEndpointError,
+    OutsideStepError,
     RetryPolicy,
     StepError,
     StepOptions,
@@ -58,7 +59,8 @@ async def test_idempotency_key_outside_a_step_is_an_error() -> None:
     process = Process()
     await process.request(handle)
 
-    assert isinstance(process.values[0], OutsideEndpointError)
+    assert isinstance(process.values[0], OutsideStepError)
+    assert "function that you give to step.run" in process.values[0].__notes__[0]
 
 
 async def test_step_outside_an_endpoint_is_an_error() -> None:

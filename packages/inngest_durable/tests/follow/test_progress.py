@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import OutsideEndpointError, StepOptions, StepValueError, progress
+from inngest_durable import OutsideStepError, StepOptions, StepValueError, progress
 from inngest_durable._core.run_events import MOST_PROGRESS
 
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
@@ -16,7 +16,7 @@ from testkit.colourless import Web, step
 
 
 def test_progress_outside_a_step_is_an_error() -> None:
-    with pytest.raises(OutsideEndpointError, match="outside a step's function"):
+    with pytest.raises(OutsideStepError, match="outside a step's function"):
         progress("hello")
 
 
@@ -56,7 +56,7 @@ async def test_progress_in_the_handler_is_an_error(office: Office) -> None:
 
     async def handler() -> dict[str, str]:
         await step.run("one", lambda: None)
-        with pytest.raises(OutsideEndpointError):
+        with pytest.raises(OutsideStepError):
             progress("hello")
         return {"progress": "refused"}
 
