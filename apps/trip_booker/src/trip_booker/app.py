@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from quart import Quart
 
-from trip_booker import approval, booking, chaos, countdown, errors, orders, package, saga, settings, views
+from trip_booker import (
+    approval,
+    booking,
+    chaos,
+    conditions,
+    countdown,
+    errors,
+    orders,
+    package,
+    saga,
+    settings,
+    views,
+)
 from trip_booker.client import inngest
 
 
@@ -20,6 +32,7 @@ def create_app() -> Quart:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it; answers read in order
     errors.install(app)
     chaos.install(app)
+    conditions.install(app)
     for module in (booking, package, saga, approval, countdown, orders, views):
         app.register_blueprint(module.blueprint)
     app.add_url_rule("/wait", view_func=inngest.endpoint_proxy(), methods=["GET", "DELETE", "OPTIONS"])

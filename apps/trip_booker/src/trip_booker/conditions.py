@@ -7,10 +7,11 @@ the idempotency key of that step on its way, as if the step function had not han
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from quart import request
+from quart import Quart, request
 
 from trip_booker.chaos import CALLS, STEPS
 from trip_booker.errors import InvalidRequestError
@@ -33,17 +34,13 @@ USUAL = Conditions()
 _conditions: ContextVar[Conditions] = ContextVar("conditions", default=USUAL)
 
 
-async def read() -> None:
-    """Read the conditions of a request to an endpoint, before its handler runs: a hook of the application."""
-    if (steps := STEPS.get(request.blueprint or "")) is None:
-        return
-    found = {}
-    for argument in ("slow", "unkeyed"):
-        named = [entry for value in request.args.getlist(argument) if value for entry in value.split(",")]
-        if unknown := next((entry for entry in named if entry not in steps), None):
-            raise InvalidRequestError(argument, f"{argument} entry {unknown!r} is none of {', '.join(steps)}")
-        found[argument] = frozenset(named)
-    set_conditions(Conditions(**found))
+def install(app: Quart) -> None:
+    """Read the conditions of each request to an endpoint of *app*, before its handler runs."""
+
+    @app.before_request
+    async def read_conditions() -> None:
+        if (steps := STEPS.get(request.blueprint or "")) is not None:
+            set_conditions(Conditions(slow=_named("slow", steps), unkeyed=_named("unkeyed", steps)))
 
 
 def set_conditions(conditions: Conditions) -> None:
@@ -59,6 +56,13 @@ def delay(call: Call) -> float:
 def sent(call: Call) -> Call:
     """Return *call* as it reaches the third party: with its key, or without."""
     return replace(call, idempotency_key=None) if _names(_conditions.get().unkeyed, call) else call
+
+
+def _named(argument: str, steps: Collection[str]) -> frozenset[str]:
+    named = [entry for value in request.args.getlist(argument) if value for entry in value.split(",")]
+    if unknown := next((entry for entry in named if entry not in steps), None):
+        raise InvalidRequestError(argument, f"{argument} entry {unknown!r} is none of {', '.join(steps)}")
+    return frozenset(named)
 
 
 def _names(steps: frozenset[str], call: Call) -> bool:

@@ -1,5 +1,5 @@
 """
-Take an order: enrich its data, process it, tell the user. The first example of the guide to Durable Endpoints.
+Take an order: enrich its data, process it, tell the user. The first example of Inngest's guide.
 
 The data comes in the body of the request, which is kept with the run: a resumed order is processed from the same data.
 """
