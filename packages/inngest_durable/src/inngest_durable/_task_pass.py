@@ -270,6 +270,10 @@ class TaskPass(Pass):
         return asyncio.current_task(self.loop)
 
 
+# What Python says of a step that nobody awaits: "coroutine 'inngest_durable.step' was never awaited".
+TaskPass.perform.__qualname__ = "inngest_durable.step"
+
+
 def _resume(future: asyncio.Future[Memo | None], final: Memo | None) -> None:
     if not future.done():
         future.set_result(final)

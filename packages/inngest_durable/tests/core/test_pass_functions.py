@@ -63,6 +63,20 @@ async def test_idempotency_key_outside_a_step_is_an_error() -> None:
     assert "function that you give to step.run" in process.values[0].__notes__[0]
 
 
+@in_virtual_time
+async def test_step_that_nobody_awaits_is_named_in_the_warning() -> None:
+    """Python gives the line where it was called, and the name of the coroutine, which says what was forgotten."""
+    process, work = Process(), Work()
+
+    async def handle() -> str:
+        with pytest.warns(RuntimeWarning, match=r"coroutine 'inngest_durable\.step' was never awaited"):
+            step.run("do", work.do, "do")  # type: ignore[unused-coroutine]
+        return "forgotten"
+
+    assert await process.run_to_end(handle) == "forgotten"
+    assert work.calls == []
+
+
 async def test_step_outside_an_endpoint_is_an_error() -> None:
     """At the call, so that it cannot be missed by not awaiting it."""
     for call in (lambda: step.run("do", Work().do, "do"), lambda: step.sleep("nap", "1s"), step.idempotency_key):
