@@ -6,6 +6,7 @@ README.md puts both side by side. Try it with `curl -L 'http://127.0.0.1:3000/pr
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -51,5 +52,6 @@ app.add_url_rule("/wait", view_func=inngest.endpoint_proxy(), methods=["GET", "O
 inngest.init_app(app)
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)  # waitress says where it serves
     inngest.start()
     waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "3000")), threads=8)

@@ -57,6 +57,10 @@ def example(tmp_path: Path) -> Iterator[Example]:
         sys.stdout.write(example.process.output)
 
 
+def test_address_is_told_at_the_start(example: Example) -> None:
+    assert f"Serving on {example.url}" in example.process.output
+
+
 def test_item_is_processed_in_one_response(example: Example) -> None:
     answer = example.get("/process?id=42", follow=False)
 
