@@ -121,6 +121,27 @@ def test_code_panel_glides_only_where_it_is_seen(size: str, moves: list[str], pa
     assert page.evaluate("[...scrolls]") == moves
 
 
+def test_log_keeps_its_end_in_sight_when_the_screen_is_turned(page: Page) -> None:
+    """Lines break anew then; who has scrolled back stays where they are."""
+    beyond = "list => list.scrollHeight - list.scrollTop - list.clientHeight"
+    booking = BookingPage(page)
+    booking.choose("Over budget")
+    booking.book()
+    expect(booking.log).to_contain_text("Out of memory")
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("button", name="Approve").click()
+    booking.expect_state("completed")
+    expect(booking.log).to_contain_text("Answered 200")
+    assert booking.log.evaluate(beyond) < 2
+
+    booking.log.evaluate(
+        "list => new Promise(done => { list.addEventListener('scroll', () => done()); list.scrollTop = 0; })"
+    )
+    page.set_viewport_size({"width": 844, "height": 390})
+    assert booking.log.evaluate("list => list.scrollTop") == 0
+
+
 @pytest.mark.parametrize("size", [(1240, 900), (1400, 900), (390, 844)], ids=["just wide", "wide", "narrow"])
 def test_words_are_not_cut_off(size: tuple[int, int], page: Page) -> None:
     """Titles, what was taken back, and what third parties answered are there to the last letter."""

@@ -78,6 +78,7 @@ def test_approved_trip_is_paid_and_confirmed(page: Page, trip_booker: TripBooker
     page.get_by_role("button", name="Approve").click()
     booking.expect_state("completed")
 
+    expect(booking.message).to_have_text("It waited with nothing in memory, and went on where it was.")
     booking.expect_rows("completed", "wait-for-approval", "process-payment", "confirm-booking")
     assert trip_booker.outcomes(booking.booking_id, "payments", "charge") == ["charged"]
     assert console_errors == []

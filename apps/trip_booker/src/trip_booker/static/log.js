@@ -7,6 +7,12 @@ const MOST_LINES = 500;
 
 const list = byId("log");
 let shown = 0;
+// Whether the reader has not scrolled back: then the newest line stays in sight, also when lines break anew.
+let atEnd = true;
+
+const toEnd = () => (list.scrollTop = list.scrollHeight);
+list.addEventListener("scroll", () => (atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40), { passive: true });
+addEventListener("resize", () => atEnd && toEnd());
 
 byId("clear").addEventListener("click", () => list.replaceChildren());
 
@@ -17,11 +23,10 @@ export function showLog(run) {
     shown = 0;
   }
   if (run.log.length === shown) return;
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   list.append(...run.log.slice(shown).slice(-MOST_LINES).map(lineOf));
   shown = run.log.length;
   while (list.childElementCount > MOST_LINES) list.firstElementChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+  if (atEnd) toEnd();
 }
 
 function lineOf({ at, pid, tone, text }) {

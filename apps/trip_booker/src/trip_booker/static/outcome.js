@@ -168,7 +168,7 @@ function endOf({ run, world }) {
       title: double ? "Confirmed, and charged twice" : titleOf(body),
       message: double
         ? "The bank took the money, the server died before that was on disk, and the step ran again. Without a key the bank could not know that it was asked before."
-        : survived || moved(run) || (again ? `${counted(again, "failed attempt")} tried again by itself. Nothing was done twice.` : "Done in one go."),
+        : survived || moved(run) || (again ? `${counted(again, "failed attempt")} tried again by itself. Nothing was done twice.` : calm(run)),
       receipt,
     };
   }
@@ -201,6 +201,12 @@ function leftBehind(run, { calls, charges, reservations, bookings }) {
   ]
     .filter(Boolean)
     .join(" ");
+}
+
+/** Tell how a run went in which nothing went wrong. */
+function calm(run) {
+  const waited = Object.values(run.steps).some(({ waits }) => waits.length);
+  return waited ? "It waited with nothing in memory, and went on where it was." : "Done in one go.";
 }
 
 /** Tell of processes that came and went while nothing was in memory. */
