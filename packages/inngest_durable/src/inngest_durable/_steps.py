@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import reprlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -62,7 +61,8 @@ def _no_step_function(given: object, run_id: str, step_id: str) -> StepUsageErro
         name = given.__name__
         # Else Python warns that nobody awaited it, which would be the wrong advice.
         given.close()
-    what = f"step {step_id!r} was given no function, but {type(given).__name__} {reprlib.repr(given)}"
+    # Its type alone: the log is no place for what it holds.
+    what = f"step {step_id!r} was given a {type(given).__name__} in place of a function"
     return StepUsageError(f"{what}: write step.run({step_id!r}, {name}, …), without calling it", run_id, step_id)
 
 

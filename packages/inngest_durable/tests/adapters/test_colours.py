@@ -135,7 +135,7 @@ def test_called_function_is_refused_in_a_coroutine(tmp_path: Path, serve: Serve)
     @shop.app.get("/")
     @shop.inngest.endpoint(id="order")
     async def order() -> str:
-        with pytest.raises(StepUsageError, match=r"but coroutine <.*>: write step\.run\('charge', charge, …\)"):
+        with pytest.raises(StepUsageError, match=r"given a coroutine .*: write step\.run\('charge', charge, …\)"):
             step.run("charge", charge())  # type: ignore[call-overload]
         return "refused"
 
@@ -145,11 +145,11 @@ def test_called_function_is_refused_in_a_coroutine(tmp_path: Path, serve: Serve)
 
 
 def test_called_function_is_refused_in_a_thread(threads: StartThreads) -> None:
-    """What it returned is named: it has done its work outside the step."""
+    """It has done its work outside the step. What it returned is not shown: that may be anything."""
 
     def make(outside: Outside) -> Handler:
         def handler() -> str:
-            with pytest.raises(StepUsageError, match=r"but str 'never': write step\.run\('charge', fn, …\)"):
+            with pytest.raises(StepUsageError, match=r"given a str .*: write step\.run\('charge', fn, …\)"):
                 sync.step.run("charge", thread_handler())  # type: ignore[arg-type]
             return "refused"
 

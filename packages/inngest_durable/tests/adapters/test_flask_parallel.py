@@ -52,6 +52,20 @@ def test_branches_keep_their_types(threads: StartThreads) -> None:
     assert threads(make).answer().json == {"found": [2, "plaza"], "is": "list"}
 
 
+def test_steps_without_lambda_are_refused(threads: StartThreads) -> None:
+    """As one writes `asyncio.gather`: the steps would run one after another, and then their results be called."""
+
+    def make(outside: Outside) -> Handler:
+        def handler() -> str:
+            with pytest.raises(StepUsageError, match=r"given a str .*: write `lambda:` before each step\.run"):
+                group.parallel([step.run("name", lambda: "plaza")])  # type: ignore[arg-type]
+            return "refused"
+
+        return handler
+
+    assert threads(make).answer().text == "refused"
+
+
 def test_equal_ids_do_not_mix_up(threads: StartThreads) -> None:
     """Branches with the same step IDs keep their own results at each replay, however their threads are scheduled."""
     names = [f"guest{number}" for number in range(8)]

@@ -126,7 +126,7 @@ async def test_call_in_place_of_a_function_is_an_error() -> None:
     await process.request(handle)
 
     assert isinstance(process.values[0], StepUsageError)
-    assert "takes a function and its arguments, not what a call returned: it got a coroutine" in str(process.values[0])
+    assert "was given a coroutine in place of a function: write step.run('do', do, …)" in str(process.values[0])
     assert (len(process.values), work.calls, process.disk.memos) == (1, [], {})
 
 

@@ -64,11 +64,14 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
 
     Raises:
         Exception: What the first of them, in their order, raised; the others have come to their end by then.
-        StepUsageError: As in `step.run`, or one of them is ``async def``.
+        StepUsageError: As in `step.run`, or one of them is no function, or ``async def``.
     """
     branches = list(callables)
     scope, current = _steps.here(ThreadPass, "group.parallel")
     for branch in branches:
+        if not callable(branch):
+            given = f"group.parallel was given a {type(branch).__name__} in place of a function"
+            raise StepUsageError(f"{given}: write `lambda:` before each step.run(…)", current.claim.run.id)
         if is_coroutine_function(branch):
             name = getattr(branch, "__qualname__", repr(branch))
             raise StepUsageError(f"group.parallel calls {name} in a thread, so it cannot be `async def`: make it `def`")
