@@ -164,7 +164,9 @@ def holder_in(carrier: Mapping[str, Any]) -> Holder:
     """Return the holder that the edge has put into *carrier*. Raises `ConfigurationError` if there is no edge."""
     holder = carrier.get(HOLDER_KEY)
     if not isinstance(holder, Holder):
-        raise ConfigurationError("this application has no edge: call inngest.init_app(app) once, after its middleware")
+        raise ConfigurationError(
+            "this application is not connected: call inngest.init_app(app) once, after its middleware"
+        )
     return holder
 
 

@@ -200,7 +200,7 @@ async def test_endpoint_without_init_app_says_so(tmp_path: Path, caplog: pytest.
 
     assert response.status_code == 500
     assert "ConfigurationError" in caplog.text
-    assert "call inngest.init_app(app)" in caplog.text
+    assert "this application is not connected: call inngest.init_app(app)" in caplog.text
     assert outside.counts() == {}
 
 
