@@ -13,6 +13,10 @@ DROPPED_CONNECTION = re.compile(
 )
 REFUSED_BOOKING = re.compile(r"the server responded with a status of (402|409|410)")
 UNKNOWN_BOOKING = re.compile(r"the server responded with a status of 404 .*/_inngest/runs\?")
+# The page names its icon. Of an answer that is no page, the browser asks for one by itself.
+ICON_OF_JSON = re.compile(r"the server responded with a status of 404 .*/favicon\.ico")
+
+EXPECTED = (DROPPED_CONNECTION, REFUSED_BOOKING, UNKNOWN_BOOKING, ICON_OF_JSON)
 
 WHEN_SHOWN = """([selector, script]) => {
     const act = new Function(script);
@@ -34,7 +38,7 @@ def note_console_errors(context: BrowserContext, errors: list[str]) -> None:
 
 def is_expected(console_error: str) -> bool:
     """Tell whether a browser says so of a server that died, or of an answer that is no 200, and of nothing else."""
-    return any(known.search(console_error) for known in (DROPPED_CONNECTION, REFUSED_BOOKING, UNKNOWN_BOOKING))
+    return any(known.search(console_error) for known in EXPECTED)
 
 
 class BookingPage:

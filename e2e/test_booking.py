@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Page, Response, expect
 
 from e2e.booking_page import REFUSED_BOOKING, BookingPage
@@ -137,3 +139,15 @@ def test_next_booking_is_another_one(page: Page, trip_booker: TripBooker) -> Non
     assert trip_booker.outcomes(booking.booking_id, "payments", "charge") == ["charged"]
     assert trip_booker.outcomes(first, "payments", "charge") == ["charged"]
     assert len(re.findall("Run accepted", booking.log.inner_text())) == 1
+
+
+@pytest.mark.parametrize("settings", [{"java_script_enabled": False}], ids=["without JavaScript"])
+def test_form_books_without_javascript(page: Page, trip_booker: TripBooker) -> None:
+    """As the page says then: the plain JSON of a flight, under the reference that the server has made up."""
+    page.goto("/")
+    page.get_by_role("button", name="Book this trip").click()
+    page.wait_for_url("**/api/booking?*")
+
+    booked = json.loads(page.locator("pre").inner_text())
+    assert booked["success"]
+    assert trip_booker.outcomes(booked["bookingId"], "payments", "charge") == ["charged"]
