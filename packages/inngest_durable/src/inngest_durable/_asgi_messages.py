@@ -34,7 +34,8 @@ class Body:
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self.holder: Holder | None = None
-        self._scope = scope
+        # A copy, since middleware in between may change what is re-entered later.
+        self._scope = {**scope, "headers": tuple(scope["headers"])}
         self._receive = receive
         self._kept = Kept("request_body", limit)
         self._complete = False

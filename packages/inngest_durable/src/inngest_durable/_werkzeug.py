@@ -188,7 +188,7 @@ def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:
     arguments = _arguments(request)
     return OutputQuery(
         method=request.method,
-        path=quote(f"{request.root_path.rstrip('/')}{request.path}"),
+        path=quote(f"{request.root_path}{request.path}"),
         parameters=arguments.to_dict(),
         run_id=run_id or arguments.get("runId", ""),
         token=arguments.get("token", ""),

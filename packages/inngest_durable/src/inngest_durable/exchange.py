@@ -127,6 +127,9 @@ class EndpointAdapter(Protocol):
 
     async_redirect_url: http.RedirectUrl | None
 
+    def root_path(self) -> str:
+        """Return the prefix of the application's URLs in the calling request, as the framework sees it."""
+
     def init_app(self, app: Any, client: Any) -> Edge:
         """Put the edge round *app* and mount the wait URL."""
 
@@ -160,13 +163,13 @@ class EndpointAdapter(Protocol):
 
 def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run, *, is_own: bool = False) -> str:
     """
-    Return where the client of *run* waits for its response.
+    Return where the client of *run* waits for its response. Called in the request of that client.
 
     An engine may have a URL for that. Run events and ``DELETE`` are at the SDK's *own* URL only.
     """
     if adapter.async_redirect_url is None and not is_own and (url := engine.wait_url(run.id)) is not None:
         return url
-    return http.wait_location(adapter.async_redirect_url, run.request.root_path, run.id, engine.token(run.id))
+    return http.wait_location(adapter.async_redirect_url, adapter.root_path(), run.id, engine.token(run.id))
 
 
 def middleware_outside(edge: Edge, outermost: Any) -> list[str]:

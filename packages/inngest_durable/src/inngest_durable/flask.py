@@ -69,6 +69,10 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         """
         return FlaskAdapter(async_redirect_url, held_waits)
 
+    def root_path(self) -> str:
+        """Return the prefix of the application's URLs in this request, be it set by the server or by middleware."""
+        return str(request.root_path)
+
     def init_app(self, app: Flask, client: Lifecycle) -> WsgiEdge:
         """
         Put the edge round *app*, mount the wait URL, and leave *client* in ``app.extensions["inngest"]``.

@@ -48,6 +48,10 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         """
         return QuartAdapter(async_redirect_url)
 
+    def root_path(self) -> str:
+        """Return the prefix of the application's URLs in this request, be it set by the server or by middleware."""
+        return str(request.root_path)
+
     def init_app(self, app: Quart, client: Lifecycle) -> AsgiEdge:
         """
         Put the edge round *app*, mount the wait URL, and leave *client* in ``app.extensions["inngest"]``.
