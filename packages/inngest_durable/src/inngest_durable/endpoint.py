@@ -106,15 +106,14 @@ class Endpoint:
         """
         Begin a pass of the request that *holder* carries; None when it is answered without one.
 
-        Raises:
-            StepUsageError: It is called by the handler of a pass of this request.
+        Raises `StepUsageError` in a pass: a request has one, and its run one endpoint.
         """
-        around = holder.current_pass
-        if around is not None and not around.over:
+        if (outer := holder.current_pass) is not None:
+            run = outer.claim.run
             raise StepUsageError(
-                f"endpoint {self.id!r} was called as a function by a handler that is one itself: "
-                "call it by step.invoke, or share a function that is no endpoint",
-                around.claim.run.id,
+                f"endpoint {self.id!r} was called as a function in a pass of {run.endpoint!r}: use step.invoke, or let "
+                "both call a function that is no endpoint",
+                run.id,
             )
         claim = holder.claim or await self._accept(holder)
         if claim is None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import Event, NonRetriableError, StepError, StepUsageError
+from inngest_durable import NonRetriableError, StepError, StepUsageError
 from inngest_durable._core.model import RunStatus
 from quart.typing import ResponseReturnValue
 
@@ -232,33 +231,6 @@ async def test_endpoint_is_found_under_another_decorator_and_another_route(tmp_p
     office.add("/order", order)
     async with opened(office):
         assert sorted(await office.end(await office.parked("/order"))) == ["1  ", "2 Zürich x "]
-
-
-async def test_endpoint_that_is_called_as_a_function_is_an_error(tmp_path: Path) -> None:
-    """Two runs cannot share a request: the outer one would never end."""
-    office = make_office(tmp_path, "memory")
-    entered: list[str] = []
-
-    async def inner() -> list[str]:
-        entered.append("inner")
-        return []
-
-    view = office.add("/inner", inner)
-
-    async def outer() -> Any:
-        await step.send_event("first", Event("begun"))
-        try:
-            found = view()
-            return await found if inspect.isawaitable(found) else found
-        except StepUsageError as error:
-            return [error.what, error.run_id]
-
-    office.add("/outer", outer)
-    async with opened(office):
-        answer = await office.get("/outer")
-        assert "endpoint 'inner' was called as a function" in answer.json[0]
-        assert answer.json[1] == answer.headers["x-inngest-run-id"]
-        assert entered == []
 
 
 async def test_children_call_children(tmp_path: Path) -> None:
