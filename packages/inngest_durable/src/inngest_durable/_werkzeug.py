@@ -107,23 +107,35 @@ def refuse_second_edge(found: object, edge: type[object]) -> None:
 
 def mount_output(app: Any, view: Callable[..., Any]) -> None:
     """Mount the default wait URL."""
-    rule, methods = f"{http.PREFIX}/runs/<run_id>/output", ["GET", "DELETE", "OPTIONS"]
-    app.add_url_rule(rule, "_inngest_output", view, methods=methods, provide_automatic_options=False)
+    _mount(app, f"{http.PREFIX}/runs/<run_id>/output", "_inngest_output", view, ["GET", "DELETE", "OPTIONS"])
 
 
 def mount_events(app: Any, view: Callable[..., Any], look_up: Callable[..., Any]) -> None:
     """Mount the stream of a run's events, and the look-up of a run by its idempotency key."""
-    for rule, name, found in (
-        (f"{http.PREFIX}/runs/<run_id>/events", "_inngest_events", view),
-        (f"{http.PREFIX}/runs", "_inngest_runs", look_up),
-    ):
-        app.add_url_rule(rule, name, found, methods=["GET", "OPTIONS"], provide_automatic_options=False)
+    _mount(app, f"{http.PREFIX}/runs/<run_id>/events", "_inngest_events", view, ["GET", "OPTIONS"])
+    _mount(app, f"{http.PREFIX}/runs", "_inngest_runs", look_up, ["GET", "OPTIONS"])
 
 
 def mount_health(app: Any, ready: Callable[..., Any], alive: Callable[..., Any]) -> None:
     """Mount what balancers and supervisors ask: whether to send requests here, and whether the process lives."""
-    app.add_url_rule(f"{http.PREFIX}/health", "_inngest_health", ready, methods=["GET"])
-    app.add_url_rule(f"{http.PREFIX}/health/live", "_inngest_live", alive, methods=["GET"])
+    _mount(app, f"{http.PREFIX}/health", "_inngest_health", ready, ["GET"])
+    _mount(app, f"{http.PREFIX}/health/live", "_inngest_live", alive, ["GET"])
+
+
+def mount_inbox(app: Any, view: Callable[..., Any]) -> None:
+    """Mount the route to which others send events."""
+    _mount(app, f"{http.PREFIX}/e/<event_key>", "_inngest_inbox", view, ["POST"])
+
+
+def _mount(app: Any, rule: str, name: str, view: Callable[..., Any], methods: list[str]) -> None:
+    """Mount *view* at every host and sub-domain where an endpoint may be: a redirect leads to the same one."""
+    hosts: list[dict[str, str]] = [{}]
+    if app.url_map.host_matching:
+        hosts = [{"host": "<_host>"}]
+    elif app.subdomain_matching:
+        hosts += [{"subdomain": "<_host>"}]
+    for host in hosts:
+        app.add_url_rule(rule, name, view, methods=methods, **host)
 
 
 async def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
@@ -141,11 +153,6 @@ async def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
     else:
         answer = await endpoint.look_up(key, request.headers.get("Authorization"))
     return http.with_headers(answer, client.cors.headers(origin))
-
-
-def mount_inbox(app: Any, view: Callable[..., Any]) -> None:
-    """Mount the route to which others send events."""
-    app.add_url_rule(f"{http.PREFIX}/e/<event_key>", "_inngest_inbox", view, methods=["POST"])
 
 
 def output_view(view: Callable[..., Any]) -> Callable[..., Any]:

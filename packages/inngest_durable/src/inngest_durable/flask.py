@@ -126,7 +126,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         return self._view(client)
 
     def _view(self, client: Lifecycle, *, is_stream: bool = False) -> Callable[..., Response]:
-        def inngest_output(run_id: str = "") -> Response:
+        def inngest_output(run_id: str = "", **_: str) -> Response:
             return _sent_by_edge(portal.call(self._answer, client, _werkzeug.query_of(request, run_id, is_stream)))
 
         return _werkzeug.output_view(inngest_output)
@@ -165,7 +165,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
             await _started(client)
             return await _werkzeug.look_up(client, request)
 
-        return _werkzeug.output_view(lambda: _sent_by_edge(portal.call(looked_up)))
+        return _werkzeug.output_view(lambda **_: _sent_by_edge(portal.call(looked_up)))
 
 
 async def _started(client: Lifecycle) -> None:
@@ -184,7 +184,7 @@ def _inbox(client: Lifecycle) -> Callable[..., Response]:
         await _started(client)
         return await client.inbox.receive(event_key, holder)
 
-    def inngest_inbox(event_key: str) -> Response:
+    def inngest_inbox(event_key: str, **_: str) -> Response:
         holder = _completed_holder()
         return _sent_by_edge(portal.call(received, event_key, holder))
 
@@ -192,10 +192,10 @@ def _inbox(client: Lifecycle) -> Callable[..., Response]:
 
 
 def _health(client: Lifecycle) -> Callable[..., Response]:
-    return lambda: _sent_by_edge(portal.call(health, client.engine, client.start))
+    return lambda **_: _sent_by_edge(portal.call(health, client.engine, client.start))
 
 
-def _alive() -> Response:
+def _alive(**_: str) -> Response:
     # By way of the engine's event loop: where that does not answer, this does not either.
     return _sent_by_edge(portal.call(_lives))
 

@@ -108,7 +108,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         return self._view(client)
 
     def _view(self, client: Lifecycle, *, is_stream: bool = False) -> Callable[..., Awaitable[Response]]:
-        async def inngest_output(run_id: str = "") -> Response:
+        async def inngest_output(run_id: str = "", **_: str) -> Response:
             if not client.is_started():
                 await client.start()
             query = _werkzeug.query_of(request, run_id, is_stream)
@@ -117,7 +117,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         return _werkzeug.output_view(inngest_output)
 
     def _look_up(self, client: Lifecycle) -> Callable[..., Awaitable[Response]]:
-        async def inngest_runs() -> Response:
+        async def inngest_runs(**_: str) -> Response:
             if not client.is_started():
                 await client.start()
             return _sent_by_edge(await _werkzeug.look_up(client, request))
@@ -135,7 +135,7 @@ def _sent_by_edge(answer: http.Answer) -> Response:
 
 
 def _inbox(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
-    async def inngest_inbox(event_key: str) -> Response:
+    async def inngest_inbox(event_key: str, **_: str) -> Response:
         if not client.is_started():
             await client.start()
         holder = _werkzeug.holder_in(request.scope)
@@ -146,13 +146,13 @@ def _inbox(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
 
 
 def _health(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
-    async def inngest_health() -> Response:
+    async def inngest_health(**_: str) -> Response:
         return _sent_by_edge(await health(client.engine, client.start))
 
     return inngest_health
 
 
-async def _alive() -> Response:
+async def _alive(**_: str) -> Response:
     return _sent_by_edge(ALIVE)
 
 
