@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,8 @@ from ._core import http
 from ._core.invoke_flow import child_request
 from ._core.model import RecordedRequest, RecordedResponse
 from ._pass import PassKind
+from ._portal import Done
+from .endpoint import Endpoint
 from .errors import ConfigurationError, StepUsageError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 from .output import OutputQuery
@@ -138,21 +141,36 @@ def _mount(app: Any, rule: str, name: str, view: Callable[..., Any], methods: li
         app.add_url_rule(rule, name, view, methods=methods, **host)
 
 
-async def look_up(client: Lifecycle, request: Any) -> RecordedResponse:
-    """Answer where the run with an idempotency key is: query parameters ``endpoint`` and ``key``."""
+def note_key(holder: Holder, endpoint: Endpoint, request: Any) -> None:
+    """Put the idempotency key of a client's *request* to *endpoint* into the holder, and whose it is."""
+    if holder.claim is None and (key := request.headers.get("Idempotency-Key")) is not None:
+        holder.key, holder.owner = key, endpoint.owner()
+
+
+def look_up(client: Lifecycle, request: Any) -> Callable[[], Awaitable[RecordedResponse]]:
+    """
+    Return what looks up where the run with an idempotency key is: query parameters ``endpoint`` and ``key``.
+
+    Called in the thread of *request*; what it returns, where the engine is.
+    """
     origin = request.headers.get("Origin")
     if request.method == "OPTIONS":
-        return client.cors.preflight(origin)
+        return partial(Done, client.cors.preflight(origin))
     arguments = _arguments(request)
     endpoint_id, key = arguments.get("endpoint", ""), arguments.get("key", "")
     endpoint = client.endpoints.find(endpoint_id)
+    looking: Callable[[], Awaitable[RecordedResponse]]
     if not endpoint_id or not key:
-        answer = http.answer(400, {"error": "Missing endpoint or key query parameter"})
+        looking = partial(Done, http.answer(400, {"error": "Missing endpoint or key query parameter"}))
     elif endpoint is None:
-        answer = http.answer(404, {"error": f"There is no endpoint {endpoint_id!r}"})
+        looking = partial(Done, http.answer(404, {"error": f"There is no endpoint {endpoint_id!r}"}))
     else:
-        answer = await endpoint.look_up(key, request.headers.get("Authorization"))
-    return http.with_headers(answer, client.cors.headers(origin))
+        looking = partial(endpoint.look_up, key, request.headers.get("Authorization"), endpoint.owner())
+
+    async def looked_up() -> RecordedResponse:
+        return http.with_headers(await looking(), client.cors.headers(origin))
+
+    return looked_up
 
 
 def output_view(view: Callable[..., Any]) -> Callable[..., Any]:

@@ -178,14 +178,23 @@ class Endpoint:
         except RequestTooLargeError as error:
             holder.answer(http.answer(413, {"error": str(error)}))
             return None
-        key = request.header(b"idempotency-key")
-        if key is None:
+        if holder.key is None:
             return self._engine.begin(self.id, request, self._options.timeout_seconds)
-        return await self._keyed.accept(holder, request, key)
+        return await self._keyed.accept(holder, request, holder.key)
 
-    async def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
-        """Answer where the run with an ``Idempotency-Key`` is, or ``404``. Called in the request that asks."""
-        return await self._keyed.look_up(key, authorization)
+    def owner(self) -> str | None:
+        """
+        Return whose idempotency keys the calling request has; None where the ``Authorization`` header tells.
+
+        Called in the thread of the request: what the application keeps for it, such as a connection to a database, may
+        be of no use in another.
+        """
+        own_scope = self._options.idempotency_scope
+        return own_scope() if own_scope else None
+
+    async def look_up(self, key: str, authorization: str | None, owner: str | None) -> RecordedResponse:
+        """Answer to *owner*, or to whom the header names, where the run with an idempotency key is, or ``404``."""
+        return await self._keyed.look_up(key, authorization, owner)
 
     def completed(self, holder: Holder, current: Pass) -> None:
         """Note that the handler has returned its answer: the run ends when the framework has sent it."""

@@ -45,6 +45,8 @@ class Holder:
         claim: The run to re-enter, or None for a client's request.
         current_pass: The pass, once the request has reached its endpoint.
         ending: How the run ends if the framework's response goes out whole; None if it does not end here.
+        key: The ``Idempotency-Key`` of a client's request, as the framework sees it, or None.
+        owner: Whose key that is, where the endpoint has a function of its own that tells.
         substitute: Makes the response to send in place of the framework's, from the framework's headers.
     """
 
@@ -53,6 +55,8 @@ class Holder:
         self.claim = claim
         self.current_pass: Pass | None = None
         self.ending: Ending | None = None
+        self.key: str | None = None
+        self.owner: str | None = None
         self.substitute: Substitute | None = None
 
     def answer(self, response: http.Answer) -> None:

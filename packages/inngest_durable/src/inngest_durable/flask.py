@@ -161,11 +161,14 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         return held
 
     def _look_up(self, client: Lifecycle) -> Callable[..., Response]:
-        async def looked_up() -> RecordedResponse:
+        async def started(look_up: Callable[[], Awaitable[RecordedResponse]]) -> RecordedResponse:
             await _started(client)
-            return await _werkzeug.look_up(client, request)
+            return await look_up()
 
-        return _werkzeug.output_view(lambda **_: _sent_by_edge(portal.call(looked_up)))
+        def inngest_runs(**_: str) -> Response:
+            return _sent_by_edge(portal.call(started, _werkzeug.look_up(client, request)))
+
+        return _werkzeug.output_view(inngest_runs)
 
 
 async def _started(client: Lifecycle) -> None:
@@ -223,6 +226,7 @@ def _completed_holder() -> Holder:
 def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
     """Run one pass of *handler* in this thread. Returns or raises what the framework is to answer."""
     holder = _completed_holder()
+    _werkzeug.note_key(holder, endpoint, request)
     current = portal.call(endpoint.open, holder, ThreadPass)
     # The edge sends the substitute, where there is one.
     substituted = Response("", 204)

@@ -36,8 +36,7 @@ class KeyedRequests:
 
     async def accept(self, holder: Holder, request: RecordedRequest, key: str) -> Claim | None:
         """Begin a run for the first request with this key; None when the request is answered without a pass."""
-        own_scope = self._options.idempotency_scope
-        same = identity_of(self._keys(), key, request, own_scope() if own_scope else None)
+        same = identity_of(self._keys(), key, request, holder.owner)
         if same is None:
             holder.answer(http.answer(400, {"error": "Idempotency-Key must have 1 to 255 characters"}))
             return None
@@ -68,14 +67,14 @@ class KeyedRequests:
             holder.answer(self._repeated(existing, same, follows))
         return None
 
-    async def look_up(self, key: str, authorization: str | None) -> RecordedResponse:
+    async def look_up(self, key: str, authorization: str | None, owner: str | None) -> RecordedResponse:
         """
         Answer where the run with a key is, or ``404``. Called in the request that asks.
 
         Whose key it is has to be said, by the ``Authorization`` header or by the endpoint's *idempotency_scope*: else
         whoever guessed a key would read the answer.
         """
-        scope = self._scope_of(authorization)
+        scope = scope_of(self._keys(), authorization, owner) if authorization or owner is not None else None
         try:
             run = None if scope is None else await self._find(scope, key.strip(HTTP_SPACE))
         except UnavailableError:
@@ -90,13 +89,6 @@ class KeyedRequests:
             # Bytes of a header count one by one, as in Latin-1; beyond ASCII, many clients send UTF-8.
             run = await self._engine.find(scope, key.encode().decode("latin-1"))
         return run
-
-    def _scope_of(self, authorization: str | None) -> str | None:
-        """Return the idempotency scope of the calling request; None where nothing says whose its keys are."""
-        own_scope = self._options.idempotency_scope
-        if own_scope is None and not authorization:
-            return None
-        return scope_of(self._keys(), authorization, own_scope() if own_scope else None)
 
     def _keys(self) -> str:
         return f"{self._engine.app_id} {self._options.id}"

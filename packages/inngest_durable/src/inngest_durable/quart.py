@@ -97,6 +97,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         @functools.wraps(handler)
         async def view(*args: Any, **kwargs: Any) -> Any:
             holder = _werkzeug.holder_in(request.scope)
+            _werkzeug.note_key(holder, endpoint, request)
             result = await endpoint.serve(holder, functools.partial(handler, *args, **kwargs))
             # The edge sends the substitute, or nobody is there to be answered.
             return Response("", 204) if holder.ending is None and result is None else result
@@ -120,7 +121,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         async def inngest_runs(**_: str) -> Response:
             if not client.is_started():
                 await client.start()
-            return _sent_by_edge(await _werkzeug.look_up(client, request))
+            return _sent_by_edge(await _werkzeug.look_up(client, request)())
 
         return _werkzeug.output_view(inngest_runs)
 

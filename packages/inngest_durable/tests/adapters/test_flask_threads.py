@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,26 @@ def test_step_function_runs_in_the_handlers_thread(threads: StartThreads) -> Non
         return handler
 
     assert threads(make).answer().json == [True]
+
+
+def test_idempotency_scope_is_asked_in_the_requests_thread(threads: StartThreads) -> None:
+    """It may need what a hook has opened for the request, such as a connection to a database: not for other threads."""
+
+    def owner() -> str:
+        name: str = g.database.execute("SELECT 'ada'").fetchone()[0]
+        return name
+
+    application = threads(lambda outside: lambda: step.run("act", outside.act, "act"), idempotency_scope=owner)
+
+    @application.app.before_request
+    def open_database() -> None:
+        g.database = sqlite3.connect(":memory:")
+
+    answers = [application.answer(headers={"Idempotency-Key": "order-1"}) for _ in range(2)]
+    found = application.get("/_inngest/runs?endpoint=handler&key=order-1")
+
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "act#1")] * 2
+    assert found.headers[RUN_ID] == answers[0].headers[RUN_ID]
 
 
 def test_timeout_fails_the_attempt_and_drops_its_result(threads: StartThreads) -> None:
