@@ -222,6 +222,7 @@ def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:
         origin=request.headers.get("Origin"),
         follows=is_stream or http.wants_events(", ".join(request.headers.getlist("Accept"))),
         last_event_id=request.headers.get("Last-Event-ID") or arguments.get("lastEventId", ""),
+        root_path=request.root_path,
     )
 
 

@@ -30,6 +30,7 @@ class OutputQuery:
         origin: The ``Origin`` header, if any.
         follows: Whether it asks for the events of the run, not for its answer.
         last_event_id: The last event that the client has seen, or empty.
+        root_path: Prefix of the application's URLs.
     """
 
     method: str
@@ -42,6 +43,7 @@ class OutputQuery:
     origin: str | None
     follows: bool = False
     last_event_id: str = ""
+    root_path: str = ""
 
 
 async def output_or_events(engine: Engine, cors: http.Cors, query: OutputQuery, may_hold: bool = True) -> http.Answer:
@@ -77,7 +79,7 @@ async def _answer(engine: Engine, query: OutputQuery, may_hold: bool) -> Recorde
     if run.status is RunStatus.CANCELLED:
         return http.cancelled(run.id)
     if run.status.is_final:
-        return http.replayed(run.response or http.without_response(run), run.id)
+        return http.replayed(run, query.root_path, query.method)
     if query.rounds + 1 >= http.WAIT_ROUNDS or not may_hold:
         later = b"5" if may_hold else b"1"
         return http.answer(202, {"status": "running", "run_id": run.id}, run.id, ((b"retry-after", later),))

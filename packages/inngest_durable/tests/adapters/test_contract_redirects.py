@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +20,7 @@ from testkit.colourless import (
     endpoint_adapter,
     over_both,
     over_quart_only,
+    redirect,
     step,
     web,
 )
@@ -144,6 +146,37 @@ def test_redirects_keep_the_root_path(tmp_path: Path, serve: Serve, server: int,
     assert first.startswith(f"{prefix}/{'wait?' if redirect_url else '_inngest/runs/'}")
     assert second == f"{first}&n=1"
     assert get(second) == f"{first}&n=2"
+
+
+@pytest.mark.parametrize("server", EACH_SERVER)
+def test_relative_redirect_of_a_handler_leads_where_it_did(tmp_path: Path, serve: Serve, server: int) -> None:
+    """Relative to the endpoint, and not to the wait URL, whose path is another one; below a prefix too."""
+    shop = bare_shop(tmp_path)
+
+    @shop.app.get("/orders/<order>")
+    @shop.inngest.endpoint(id="order", retries=QUICK)
+    async def order(order: str) -> Any:
+        await step.run("flaky", shop.outside.act, order, 1)
+        return redirect("done?of=a%20b")
+
+    shop.inngest.init_app(shop.app)
+    site = serve(shop.app, shop.inngest, web().servers[server], root_path="/my shop")
+    strips = isinstance(site.server, UvicornThread)
+    waits = site.get("/orders/1" if strips else "/my%20shop/orders/1").headers["location"]
+    answer = site.get(waits.removeprefix("/my%20shop") if strips else waits)
+
+    assert (answer.status_code, answer.headers["location"]) == (302, "/my%20shop/orders/done?of=a%20b")
+
+
+def test_answer_to_head_can_be_had_by_get(tmp_path: Path, serve: Serve) -> None:
+    """The URL where a HEAD waits, opened in a browser: no body is missing there."""
+    shop = open_shop(tmp_path)
+    site = serve(shop.app, shop.inngest)
+    location = site.client.head("/flaky?fail=1").headers["location"]
+    heads = [site.client.head(location).headers["content-length"] for _ in range(2)]
+
+    assert heads == [str(len("flaky#2"))] * 2
+    assert site.get(location).status_code == 200
 
 
 def test_full_url_gets_no_root_path(tmp_path: Path, serve: Serve) -> None:

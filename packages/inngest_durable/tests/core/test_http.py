@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 from inngest_durable._core import http
-from inngest_durable._core.model import Headers, RecordedResponse
+from inngest_durable._core.model import Headers, RecordedRequest, RecordedResponse, Run, RunStatus
+from msgspec.structs import replace
+
+REQUEST = RecordedRequest("GET", "http", "", "/orders/1", b"/orders/1", b"", (), None, None, "1.1", b"")
+
+
+def ended(response: RecordedResponse, request: RecordedRequest = REQUEST) -> Run:
+    """Return a run that has answered *request* with *response*."""
+    return Run("R1", "app", "order", request, 0.0, RunStatus.COMPLETED, response=response)
 
 
 def names(headers: Headers) -> list[bytes]:
@@ -105,12 +113,45 @@ def test_cors_headers_of_the_framework_go_along() -> None:
 def test_replayed_response_is_the_recorded_one() -> None:
     """Status, headers and body, with our own headers in place of the same ones."""
     recorded = RecordedResponse(201, ((b"set-cookie", b"a=1"), (b"cache-control", b"max-age=60")), b"booked")
-    response = http.replayed(recorded, "R1")
+    response = http.replayed(ended(recorded), "", "GET")
 
     assert (response.status, response.body) == (201, b"booked")
     assert value(response, b"set-cookie") == b"a=1"
     assert value(response, b"cache-control") == b"no-store"
     assert value(response, b"x-inngest-run-id") == b"R1"
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("done", "/pre%20fix/orders/done"),
+        ("?page=2", "/pre%20fix/orders/1?page=2"),
+        ("../carts/", "/pre%20fix/carts/"),
+        ("#paid", "/pre%20fix/orders/1#paid"),
+        ("caf\xe9", "/pre%20fix/orders/caf\xe9"),
+        ("/elsewhere", "/elsewhere"),
+        ("//shop.example/x", "//shop.example/x"),
+        ("https://shop.example/a/../b", "https://shop.example/a/../b"),
+        ("mailto:ada@shop.example", "mailto:ada@shop.example"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/orders/1", "/pre fix/orders/1"])
+def test_relative_location_leads_where_it_did(location: str, expected: str, path: str) -> None:
+    """The wait URL is another one than that to which it is relative. In ASGI the path has the prefix, in WSGI not."""
+    request = replace(REQUEST, path=path, root_path="/pre fix")
+    recorded = RecordedResponse(302, ((b"location", location.encode("latin-1")),), b"")
+
+    assert value(http.replayed(ended(recorded, request), "/pre fix", "GET"), b"location") == expected.encode("latin-1")
+
+
+def test_answer_to_head_has_its_length_for_head_only() -> None:
+    """Whoever asks for it by GET would wait for a body of that length."""
+    recorded = RecordedResponse(200, ((b"content-length", b"6"),), b"")
+    run = ended(recorded, replace(REQUEST, method="HEAD"))
+
+    assert value(http.replayed(run, "", "HEAD"), b"content-length") == b"6"
+    assert value(http.replayed(run, "", "GET"), b"content-length") is None
+    assert value(http.replayed(ended(recorded), "", "GET"), b"content-length") == b"6"
 
 
 def test_idempotent_replay_keeps_the_cookies_of_the_first_to_itself() -> None:

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urljoin
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .model import Headers, RecordedResponse, Run, RunStatus
+from .model import Headers, RecordedRequest, RecordedResponse, Run, RunStatus
 
 PREFIX = "/_inngest"
 WAIT_SECONDS = 25.0
@@ -36,6 +36,7 @@ _CORS_VARIES = frozenset((b"origin", b"access-control-request-method", b"access-
 _EXPOSED = b"X-Inngest-Run-Id, Location, Retry-After, Idempotent-Replayed"
 # What a page sends to an endpoint, its browser sends to the wait URL too.
 _ALLOWED = b"Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+)\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
@@ -152,10 +153,34 @@ def cors_of(framework_headers: Headers) -> Headers:
     return tuple(found)
 
 
-def replayed(response: RecordedResponse, run_id: str) -> RecordedResponse:
-    """Return a recorded response as the wait URL sends it."""
-    kept = tuple(header for header in response.headers if header[0] not in _OWN_NAMES)
-    return RecordedResponse(response.status, (*kept, *own_headers(run_id)), response.body)
+def replayed(run: Run, root_path: str, method: str) -> RecordedResponse:
+    """
+    Return the response of a run that has ended, as the wait URL sends it.
+
+    Args:
+        run: The run.
+        root_path: Prefix of the application's URLs.
+        method: By which the wait URL is asked.
+    """
+    response = run.response or without_response(run)
+    left_out = _OWN_NAMES
+    if run.request.method == "HEAD" != method:
+        # The length of a body that a GET would have got; this one gets none.
+        left_out |= {b"content-length"}
+    kept = [_resolved(header, run.request, root_path) for header in response.headers if header[0] not in left_out]
+    return RecordedResponse(response.status, (*kept, *own_headers(run.id)), response.body)
+
+
+def _resolved(header: tuple[bytes, bytes], request: RecordedRequest, root_path: str) -> tuple[bytes, bytes]:
+    """Return *header*, with a ``Location`` that is relative to the URL of *request* as a path: this is another URL."""
+    name, value = header
+    if name != b"location" or value.startswith(b"/") or _SCHEME.match(value):
+        return header
+    path = request.path
+    if request.root_path and path.startswith(request.root_path):
+        # In an ASGI scope the path has the prefix too.
+        path = path[len(request.root_path) :]
+    return name, urljoin(quote(f"{root_path}{path}"), value.decode("latin-1")).encode("latin-1")
 
 
 def idempotent_replay(response: RecordedResponse, run_id: str) -> RecordedResponse:
