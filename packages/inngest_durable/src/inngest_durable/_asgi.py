@@ -108,7 +108,8 @@ class AsgiEdge:
             await self._exchange(scope, body.receive, Recorder(holder, send, scope["method"], limits))
         finally:
             # Scope, holder and body refer to each other: without this, each request is left to the cycle collector.
-            del scope[HOLDER_KEY]
+            # An edge inside this one, of an application that is reached by way of this one, may have done it.
+            scope.pop(HOLDER_KEY, None)
             body.holder = None
 
     async def _exchange(self, scope: Scope, receive: Receive, recorder: Recorder) -> None:

@@ -121,7 +121,34 @@ def test_two_applications_on_one_database(tmp_path: Path, serve: Serve) -> None:
     assert {(run.status, run.attempt) for run in one.records.runs()} == {("completed", 1)}
 
 
-def _named_app(name: str, folder: Path, path: str = "/") -> tuple[Quart, Inngest]:
+def test_application_inside_another_one_that_has_an_edge_too(tmp_path: Path, serve: Serve) -> None:
+    """A dispatcher hands the scope on as it is: each edge finds its own holder there, and neither trips over that."""
+    (tmp_path / "inner").mkdir()
+    outer, inngest = _named_app("outer", tmp_path, path="/outer", connected=False)
+    inner, _ = _named_app("inner", tmp_path / "inner", path="/inner")
+    own: Any = outer.asgi_app
+    broken: list[Exception] = []
+
+    async def dispatcher(scope: Any, receive: Any, send: Any) -> None:
+        is_inner = scope["type"] == "http" and scope["path"].startswith("/inner")
+        await (inner if is_inner else own)(scope, receive, send)
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await outer(scope, receive, send)
+        except Exception as error:
+            broken.append(error)
+            raise
+
+    outer.asgi_app = dispatcher  # type: ignore[method-assign]
+    inngest.init_app(outer)
+    site = serve(watched, inngest)
+
+    assert [site.get(path).status_code for path in ("/inner", "/outer", "/inner")] == [303] * 3
+    assert broken == []
+
+
+def _named_app(name: str, folder: Path, path: str = "/", *, connected: bool = True) -> tuple[Quart, Inngest]:
     app, outside = Quart(name), Outside(folder / name)
     inngest = Inngest(name, endpoint_adapter, EmbeddedEngine(database_of(folder)))
 
@@ -131,7 +158,8 @@ def _named_app(name: str, folder: Path, path: str = "/") -> tuple[Quart, Inngest
         await step.sleep("pause", "300ms")
         return f"{await step.run('charge', outside.act, name)}"
 
-    inngest.init_app(app)
+    if connected:
+        inngest.init_app(app)
     return app, inngest
 
 
