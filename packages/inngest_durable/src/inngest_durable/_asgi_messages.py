@@ -15,7 +15,7 @@ from ._core.limits import Limits
 from ._core.model import Headers, RecordedRequest, RecordedResponse
 from ._recording import Kept, KeptResponse
 from .errors import RequestTooLargeError
-from .exchange import Holder
+from .exchange import BodyLateError, Holder
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -61,7 +61,7 @@ class Body:
                 raise ConnectionAbortedError("the client went away before its request had come in whole")
 
     async def request(self) -> RecordedRequest:
-        """Return the request, when its body has come in whole. Raises `RequestTooLargeError`."""
+        """Return the request, when its body has come in whole. Raises `RequestTooLargeError`, `BodyLateError`."""
         scope = self._scope
         # The framework reads the body in a task of its own, which may begin after this.
         if not self._complete and not _may_have_body(scope):
@@ -70,7 +70,11 @@ class Body:
                 await asyncio.sleep(0)
         elif not self._complete:
             self._awaited = asyncio.get_running_loop().create_future()
-            await self._awaited
+            try:
+                async with asyncio.timeout(self.holder.body_seconds if self.holder is not None else None):
+                    await self._awaited
+            except TimeoutError as error:
+                raise BodyLateError from error
         if (excess := self._kept.excess) is not None:
             raise RequestTooLargeError(excess)
         client, server = scope.get("client"), scope.get("server")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
 from ._core import http
 from ._core.invoke_flow import child_request
@@ -30,6 +30,10 @@ class BodyCutOff(BadRequest):  # an answer, as the framework's own
     """The answer to a request whose body has not come in whole."""
 
     description = "The body of the request has not come in whole."
+
+
+class BodyLate(RequestTimeout):
+    """The answer to a request whose body has not come in whole in time."""
 
 
 class WerkzeugAdapter:

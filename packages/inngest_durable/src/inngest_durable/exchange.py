@@ -33,6 +33,10 @@ _WRAPPED = ("app", "_app", "application", "wrapped")
 _MOST_MIDDLEWARE = 8
 
 
+class BodyLateError(Exception):
+    """The body of a request has not come in whole within the time that the framework gives it."""
+
+
 class Holder:
     """
     What the edge and the endpoint of one exchange share, carried in the ASGI scope or the WSGI environ.
@@ -42,6 +46,7 @@ class Holder:
 
     Attributes:
         request: Gives the request as the edge got it, when its body is complete.
+        body_seconds: How long `request` waits for the body, until it raises `BodyLateError`; None for no limit.
         claim: The run to re-enter, or None for a client's request.
         current_pass: The pass, once the request has reached its endpoint.
         ending: How the run ends if the framework's response goes out whole; None if it does not end here.
@@ -52,6 +57,7 @@ class Holder:
 
     def __init__(self, request: Callable[[], Awaitable[RecordedRequest]], claim: Claim | None = None) -> None:
         self.request = request
+        self.body_seconds: float | None = None
         self.claim = claim
         self.current_pass: Pass | None = None
         self.ending: Ending | None = None

@@ -20,7 +20,7 @@ from ._core import http
 from ._pass import PassKind
 from .endpoint import Endpoint
 from .errors import ConfigurationError
-from .exchange import Lifecycle
+from .exchange import BodyLateError, Lifecycle
 from .health import ALIVE, health
 from .output import output_or_events
 
@@ -97,8 +97,13 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         @functools.wraps(handler)
         async def view(*args: Any, **kwargs: Any) -> Any:
             holder = _werkzeug.holder_in(request.scope)
+            holder.body_seconds = request.body_timeout
             _werkzeug.note_key(holder, endpoint, request)
-            result = await endpoint.serve(holder, functools.partial(handler, *args, **kwargs))
+            try:
+                result = await endpoint.serve(holder, functools.partial(handler, *args, **kwargs))
+            except BodyLateError as error:
+                # As the framework does where a handler reads the body.
+                raise _werkzeug.BodyLate from error
             # The edge sends the substitute, or nobody is there to be answered.
             return Response("", 204) if holder.ending is None and result is None else result
 
@@ -140,7 +145,11 @@ def _inbox(client: Lifecycle) -> Callable[..., Awaitable[Response]]:
         if not client.is_started():
             await client.start()
         holder = _werkzeug.holder_in(request.scope)
-        holder.answer(await client.inbox.receive(event_key, holder))
+        holder.body_seconds = request.body_timeout
+        try:
+            holder.answer(await client.inbox.receive(event_key, holder))
+        except BodyLateError as error:
+            raise _werkzeug.BodyLate from error
         return Response("", 204)
 
     return inngest_inbox

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -45,9 +46,9 @@ def in_chunks(size: int) -> Iterator[bytes]:
         yield chunk[: size - start]
 
 
-def texts(folder: Path, **limits: int) -> Shop:
+def texts(folder: Path, *, event_key: str | None = None, **limits: int) -> Shop:
     """Return an application whose handlers make texts of the sizes that their queries name."""
-    shop = bare_shop(folder, limits=Limits(**limits))
+    shop = bare_shop(folder, limits=Limits(**limits), event_key=event_key)
     outside = shop.outside
 
     def text(size: int) -> str:
@@ -117,6 +118,24 @@ def test_large_request_is_refused(tmp_path: Path, serve: Serve, server: int, siz
     accepted = site.client.post("/upload", content=in_chunks(1 * MIB))
     assert accepted.text == str(1 * MIB)
     assert site.records.wait_for_only_run().id == accepted.headers[RUN_ID]
+
+
+@over_quart_only
+@pytest.mark.parametrize("server", EACH_SERVER)
+@pytest.mark.parametrize("path", ["/upload", "/_inngest/e/key-1"])
+def test_body_that_does_not_come_is_not_waited_for(tmp_path: Path, serve: Serve, server: int, path: str) -> None:
+    """Quart's own limit of the time for a body holds for endpoints and events too. WSGI leaves that to the server."""
+    shop = texts(tmp_path, event_key="key-1")
+    shop.app.config["BODY_TIMEOUT"] = 0.2
+    site = serve(shop.app, shop.inngest, web().servers[server])
+    head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
+        client.sendall(head + b"half ")
+        status_line = client.recv(4096).partition(b"\r\n")[0]
+
+    assert status_line.startswith(b"HTTP/1.1 408 ")
+    assert site.outside.counts() == {}
+    assert site.records.runs() == []
 
 
 def test_limit_of_requests_can_be_set(tmp_path: Path, serve: Serve) -> None:
