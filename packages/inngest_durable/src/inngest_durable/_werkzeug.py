@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -42,9 +43,13 @@ class WerkzeugAdapter:
 
     Args:
         async_redirect_url: Where redirected clients wait.
+
+    Raises:
+        ConfigurationError: That cannot be a URL.
     """
 
     def __init__(self, async_redirect_url: http.RedirectUrl | None = None) -> None:
+        _check_redirect_url(async_redirect_url)
         self.async_redirect_url = async_redirect_url
 
     def is_answer(self, error: Exception) -> bool:
@@ -81,6 +86,18 @@ class WerkzeugAdapter:
         routes = ", ".join(rule.rule for rule in rules) or "none: is it mounted?"
         given = ", ".join(params) or "none"
         raise StepUsageError(f"no route of endpoint {endpoint_id!r} takes these params ({given}); its routes: {routes}")
+
+
+def _check_redirect_url(url: http.RedirectUrl | None) -> None:
+    """Refuse what would lead clients astray: a relative *url* even to the endpoint, which would begin another run."""
+    if isinstance(url, str) and not http.is_location(url):
+        raise ConfigurationError(
+            f"async_redirect_url={url!r} is neither a path nor a full URL: write '/wait' or 'https://shop.example/wait'"
+        )
+    if inspect.iscoroutinefunction(url):
+        raise ConfigurationError(
+            f"async_redirect_url={url.__qualname__} is `async def`, but it is called without await: make it a `def`"
+        )
 
 
 def _url(rule: Any, params: Mapping[str, Any]) -> str | None:

@@ -77,6 +77,25 @@ def test_redirect_url_opens_the_run(tmp_path: Path, serve: Serve) -> None:
     assert (answer.status_code, answer.text) == (200, "flaky#2")
 
 
+@pytest.mark.parametrize(
+    "redirect_url", ["", "wait", "localhost:8000/wait", "//shop.example/wait", "?lang=de", "https:"]
+)
+def test_redirect_url_that_is_none_is_refused(redirect_url: str) -> None:
+    """A relative one would lead below the endpoint's URL; an empty one to it, where it would begin a run each time."""
+    with pytest.raises(ConfigurationError, match=r"is neither a path nor a full URL: write '/wait' or 'https://"):
+        endpoint_adapter.with_options(async_redirect_url=redirect_url)
+
+
+def test_callable_that_would_have_to_be_awaited_is_refused() -> None:
+    """It would not be, and each redirect would fail."""
+
+    async def url_of(*, run_id: str, token: str) -> str:
+        return "/wait"
+
+    with pytest.raises(ConfigurationError, match=r"url_of is `async def`.*make it a `def`"):
+        endpoint_adapter.with_options(async_redirect_url=url_of)  # type: ignore[arg-type]
+
+
 def test_callable_makes_the_redirect_url(tmp_path: Path, serve: Serve) -> None:
     """A callable gets *run_id* and *token* by name, and its URL is taken as it is, below no prefix."""
 

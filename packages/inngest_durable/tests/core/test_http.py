@@ -57,9 +57,11 @@ def test_recorded_headers_leave_out_those_of_the_connection() -> None:
         ("/wait", "", "/wait?runId=R1&token=t%2B%3D"),
         ("/wait?lang=en", "/shop", "/shop/wait?lang=en&runId=R1&token=t%2B%3D"),
         ("https://shop.example/wait", "/shop", "https://shop.example/wait?runId=R1&token=t%2B%3D"),
+        ("https://shop.example/#/wait", "", "https://shop.example/?runId=R1&token=t%2B%3D#/wait"),
+        ("/wait?lang=en#top", "/shop", "/shop/wait?lang=en&runId=R1&token=t%2B%3D#top"),
         (lambda run_id, token: f"/w/{run_id}/{token}", "/shop", "/w/R1/t+="),
     ],
-    ids=["default", "mounted", "path", "path with query", "URL", "callable"],
+    ids=["default", "mounted", "path", "path with query", "URL", "URL with fragment", "path with all", "callable"],
 )
 def test_wait_location_needs_no_configuration_of_proxies(redirect_url: Any, root_path: str, expected: str) -> None:
     """A path without scheme and host, unless the user wants it otherwise."""

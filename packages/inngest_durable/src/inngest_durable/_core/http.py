@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -119,9 +119,18 @@ def wait_location(redirect_url: RedirectUrl | None, root_path: str, run_id: str,
         return f"{quote(root_path)}{PREFIX}/runs/{run_id}/output?{urlencode({'token': token})}"
     if not isinstance(redirect_url, str):
         return redirect_url(run_id=run_id, token=token)
-    base = f"{quote(root_path)}{redirect_url}" if redirect_url.startswith("/") else redirect_url
+    base, mark, fragment = redirect_url.partition("#")
+    prefix = quote(root_path) if base.startswith("/") else ""
     joint = "&" if "?" in base else "?"
-    return f"{base}{joint}{urlencode({'runId': run_id, 'token': token})}"
+    return f"{prefix}{base}{joint}{urlencode({'runId': run_id, 'token': token})}{mark}{fragment}"
+
+
+def is_location(redirect_url: str) -> bool:
+    """Whether a text is a path of the application, or a full URL."""
+    if redirect_url.startswith("/"):
+        return not redirect_url.startswith("//")
+    parts = urlsplit(redirect_url)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def prefer_wait(prefer: str | None) -> float:
