@@ -49,7 +49,8 @@ class Inngest:
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 
     Raises:
-        ConfigurationError: *app_id* is empty, or the environment asks for an Inngest server that cannot be used.
+        ConfigurationError: *app_id* is empty, *engine* is another application's, or the environment asks for an
+            Inngest server that cannot be used.
     """
 
     def __init__(
@@ -67,6 +68,11 @@ class Inngest:
             raise ConfigurationError("app_id is empty: give your application a name")
         self.app_id = app_id
         self.engine: Engine = engine or _engine_of(os.environ)
+        if self.engine.app_id not in ("", app_id):
+            raise ConfigurationError(
+                f"the engine is that of the application {self.engine.app_id!r}: give {app_id!r} one of its own, which "
+                "may be on the same database"
+            )
         self.engine.app_id = app_id
         self.limits = self.engine.within(limits or Limits())
         self.cors = Cors(tuple(cors_origins))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypercorn.middleware import ProxyFixMiddleware
 from hypercorn.middleware.dispatcher import AsyncioDispatcherMiddleware
-from inngest_durable import EmbeddedEngine, Inngest, step
+from inngest_durable import ConfigurationError, EmbeddedEngine, Inngest, step
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart, request, url_for
 
@@ -119,6 +119,15 @@ def test_two_applications_on_one_database(tmp_path: Path, serve: Serve) -> None:
 
     assert Counter(answer.partition("#")[0] for answer in answers) == {"one": 5, "two": 5}
     assert {(run.status, run.attempt) for run in one.records.runs()} == {("completed", 1)}
+
+
+def test_engine_of_another_application_is_refused() -> None:
+    """It knows one client: a run of the other one would be re-entered through the wrong application, and fail."""
+    engine = EmbeddedEngine()
+    Inngest("one", endpoint_adapter, engine)
+
+    with pytest.raises(ConfigurationError, match="that of the application 'one': give 'two' one of its own"):
+        Inngest("two", endpoint_adapter, engine)
 
 
 def test_application_inside_another_one_that_has_an_edge_too(tmp_path: Path, serve: Serve) -> None:
