@@ -178,15 +178,13 @@ class _Exchange:
             return self._start_substitute(self._substitute)
         current = self.holder.current_pass
         claim = self.holder.claim or (current.claim if current is not None else None)
+        again = (exc_info,) if exc_info else ()
         if claim is None:
-            return (
-                self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
-            )
+            return self._start_response(status, headers, *again)
         if claim.accepted:
             self._kept = KeptResponse(int(status[:3]), sent, self._client.limits.response)
         headers = [*headers, (http.RUN_ID_HEADER.decode(), claim.run.id)]
-        write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
-        return self._recording(write)
+        return self._recording(self._start_response(status, headers, *again))
 
     def _start_substitute(self, answer: http.Answer) -> Write:
         headers = answer.headers if isinstance(answer, http.StreamedResponse) else http.framed(answer)

@@ -92,7 +92,8 @@ def log_attempt(run_id: str, attempt: int, pause_seconds: float, error: BaseExce
 
 
 def _told(when: str, run_id: str, error: BaseException) -> tuple[str, str, str]:
-    what = "" if error.__traceback__ else f": {error}"
+    # Not str(error), which may name the run too.
+    what = "" if error.__traceback__ else f": {error.args[0]}"
     return "the handler failed %s [run=%s]", f"{when}{what}", run_id
 
 

@@ -97,7 +97,8 @@ def test_reentry_that_a_hook_answers_is_a_failed_attempt(
     assert (run.status, run.attempt) == ("failed", ATTEMPTS)
     assert "EndpointNotReachedError" in str(run.failure)
     assert site.outside.counts() == {"flaky": 1}
-    assert caplog.text.count(f"the re-entry of GET /order was answered {status} without its endpoint") == ATTEMPTS
+    told = f"the re-entry of GET /order was answered {status} without its endpoint [run={run.id}]\n"
+    assert caplog.text.count(told) == ATTEMPTS
 
 
 def test_reentry_of_a_moved_route_is_a_failed_attempt(tmp_path: Path, serve: Serve) -> None:
