@@ -146,6 +146,14 @@ def test_relative_location_leads_where_it_did(location: str, expected: str, path
     assert value(http.replayed(ended(recorded, request), "/pre fix", "GET"), b"location") == expected.encode("latin-1")
 
 
+def test_relative_location_below_a_path_that_begins_like_the_prefix() -> None:
+    """The path of a WSGI environ has no prefix, whatever it begins with."""
+    request = replace(REQUEST, path="/shopping/1", root_path="/shop")
+    recorded = RecordedResponse(302, ((b"location", b"done"),), b"")
+
+    assert value(http.replayed(ended(recorded, request), "/shop", "GET"), b"location") == b"/shop/shopping/done"
+
+
 def test_answer_to_head_has_its_length_for_head_only() -> None:
     """Whoever asks for it by GET would wait for a body of that length."""
     recorded = RecordedResponse(200, ((b"content-length", b"6"),), b"")

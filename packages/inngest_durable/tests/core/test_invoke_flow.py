@@ -57,7 +57,9 @@ def test_child_request_without_json_form_is_refused() -> None:
         child_request(CALLER, "POST", "/pay", "", object())
 
 
-@pytest.mark.parametrize(("path", "expected"), [("/shop/trips", "/shop/pay"), ("/trips", "/pay")])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/shop/trips", "/shop/pay"), ("/shop", "/shop/pay"), ("/trips", "/pay"), ("/shops", "/pay")]
+)
 def test_child_request_has_a_root_path_where_the_callers_has(path: str, expected: str) -> None:
     """Servers differ in whether the path begins with the root path."""
     caller = replace(CALLER, root_path="/shop", path=path)

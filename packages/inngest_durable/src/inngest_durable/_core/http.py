@@ -185,11 +185,7 @@ def _resolved(header: tuple[bytes, bytes], request: RecordedRequest, root_path: 
     name, value = header
     if name != b"location" or value.startswith(b"/") or _SCHEME.match(value):
         return header
-    path = request.path
-    if request.root_path and path.startswith(request.root_path):
-        # In an ASGI scope the path has the prefix too.
-        path = path[len(request.root_path) :]
-    return name, urljoin(quote(f"{root_path}{path}"), value.decode("latin-1")).encode("latin-1")
+    return name, urljoin(quote(f"{root_path}{request.own_path}"), value.decode("latin-1")).encode("latin-1")
 
 
 def idempotent_replay(response: RecordedResponse, run_id: str) -> RecordedResponse:

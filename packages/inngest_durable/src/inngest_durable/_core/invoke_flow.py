@@ -57,7 +57,7 @@ def child_request(caller: RecordedRequest, method: str, path: str, query: str, b
         EventError: *body* has no JSON form.
     """
     data = b"" if body is None else json_of(body, "the body for the child run")
-    root_path = caller.root_path if caller.root_path and caller.path.startswith(caller.root_path) else ""
+    root_path = caller.path.removesuffix(caller.own_path)
     kept = [header for header in caller.headers if header[0].lower() in _KEPT_HEADERS]
     typed = [] if body is None else [(b"content-type", b"application/json")]
     return replace(

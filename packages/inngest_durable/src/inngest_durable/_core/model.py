@@ -122,6 +122,12 @@ class RecordedRequest(Struct, frozen=True, gc=False):
     http_version: str
     body: bytes
 
+    @property
+    def own_path(self) -> str:
+        """The path below the root path: in an ASGI scope it begins with that, in a WSGI environ it does not."""
+        root_path = self.root_path.rstrip("/")
+        return self.path.removeprefix(root_path) if f"{self.path}/".startswith(f"{root_path}/") else self.path
+
     def header(self, name: bytes) -> str | None:
         """Return the first header of that name (lower case), or None."""
         for given, value in self.headers:
