@@ -24,6 +24,8 @@ from .output import OutputQuery
 EXTENSION = "inngest"
 # The endpoint's ID, on the view that serves it.
 _IS_ENDPOINT = "__inngest_endpoint__"
+# The name of the wait URL's view.
+_OUTPUT = "_inngest_output"
 _METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
 
 
@@ -131,7 +133,7 @@ def refuse_second_edge(found: object, edge: type[object]) -> None:
 
 def mount_output(app: Any, view: Callable[..., Any]) -> None:
     """Mount the default wait URL."""
-    _mount(app, f"{http.PREFIX}/runs/<run_id>/output", "_inngest_output", view, ["GET", "DELETE", "OPTIONS"])
+    _mount(app, f"{http.PREFIX}/runs/<run_id>/output", _OUTPUT, view, ["GET", "DELETE", "OPTIONS"])
 
 
 def mount_events(app: Any, view: Callable[..., Any], look_up: Callable[..., Any]) -> None:
@@ -204,6 +206,15 @@ def endpoint_view(view: Callable[..., Any], endpoint_id: str) -> Callable[..., A
     """Return *view*, marked as that of a durable endpoint."""
     setattr(view, _IS_ENDPOINT, endpoint_id)
     return view
+
+
+def root_path_of(request: Any, app: Any, edge: str) -> str:
+    """
+    Return the prefix of the wait URL: as the framework sees it, be it set by the server or by middleware.
+
+    Where *app* is mounted inside the one that was connected, the wait URL is that one's: as it came to the *edge*.
+    """
+    return request.root_path if _OUTPUT in app.view_functions else edge.rstrip("/")
 
 
 def holder_in(carrier: Mapping[str, Any]) -> Holder:

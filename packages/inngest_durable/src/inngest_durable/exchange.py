@@ -137,8 +137,8 @@ class EndpointAdapter(Protocol):
 
     async_redirect_url: http.RedirectUrl | None
 
-    def root_path(self) -> str:
-        """Return the prefix of the application's URLs in the calling request, as the framework sees it."""
+    def root_path(self, edge: str) -> str:
+        """Return the prefix of the wait URL in the calling request, which came to the *edge* with that root path."""
 
     def init_app(self, app: Any, client: Any) -> Edge:
         """Put the edge round *app* and mount the wait URL."""
@@ -179,7 +179,9 @@ def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run, *, is_own: bool
     """
     if adapter.async_redirect_url is None and not is_own and (url := engine.wait_url(run.id)) is not None:
         return url
-    return http.wait_location(adapter.async_redirect_url, adapter.root_path(), run.id, engine.token(run.id))
+    return http.wait_location(
+        adapter.async_redirect_url, adapter.root_path(run.request.root_path), run.id, engine.token(run.id)
+    )
 
 
 def middleware_outside(edge: Edge, outermost: Any) -> list[str]:

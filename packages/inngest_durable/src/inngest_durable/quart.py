@@ -48,9 +48,9 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         """
         return QuartAdapter(async_redirect_url)
 
-    def root_path(self) -> str:
-        """Return the prefix of the application's URLs in this request, be it set by the server or by middleware."""
-        return str(request.root_path)
+    def root_path(self, edge: str) -> str:
+        """Return the prefix of the wait URL in this request, which came to the *edge* with that root path."""
+        return _werkzeug.root_path_of(request, current_app, edge)
 
     def init_app(self, app: Quart, client: Lifecycle) -> AsgiEdge:
         """

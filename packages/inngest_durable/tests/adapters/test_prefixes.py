@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypercorn.middleware.dispatcher import AsyncioDispatcherMiddleware
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.conftest import Serve
@@ -123,3 +125,23 @@ def test_header_that_middleware_adds_is_added_once_at_each_pass(tmp_path: Path, 
     site = served(shop, serve)
 
     assert site.follow(site.get("/")).text == "I"
+
+
+def test_endpoint_of_an_application_inside_leads_to_the_wait_url_outside(tmp_path: Path, serve: Serve) -> None:
+    """A mounted application that is not connected by itself has no wait URL; the one round it has."""
+    shop = bare_shop(tmp_path)
+    inner = web().app("inner")
+
+    @shop.inngest.endpoint(id="flaky", retries=QUICK)
+    async def flaky() -> str:
+        return await step.run("flaky", shop.outside.act, "flaky", 1)
+
+    inner.add_url_rule("/flaky", "flaky", flaky)
+    app: Any = shop.app
+    if web().blocks:
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/inner": inner})
+    else:
+        app.asgi_app = AsyncioDispatcherMiddleware({"/inner": inner, "/": app.asgi_app})
+    site = served(shop, serve)
+
+    assert site.follow(site.get("/inner/flaky")).text == "flaky#2"
