@@ -125,10 +125,21 @@ def _method(methods: Collection[str] | None, body: Any) -> str:
     return next((method for method in wanted if methods is None or method in methods), "POST")
 
 
-def refuse_second_edge(found: object, edge: type[object]) -> None:
-    """Raise `ConfigurationError` if the callable *found* of an application is an *edge* already."""
+def callable_of(app: Any, name: str, edge: type[object]) -> Any:
+    """
+    Return the callable of *app* that has that *name*, to put an *edge* round it.
+
+    Raises `ConfigurationError` if it is one already, or if *app* is of another framework.
+    """
+    found = getattr(app, name, None)
+    if found is None:
+        raise ConfigurationError(
+            f"{type(app).__name__} has no {name}: the client's adapter is of another framework. Take endpoint_adapter "
+            "from inngest_durable.quart for Quart, and from inngest_durable.flask for Flask"
+        )
     if isinstance(found, edge):
         raise ConfigurationError("init_app() was called twice for this application: call it once")
+    return found
 
 
 def mount_output(app: Any, view: Callable[..., Any]) -> None:

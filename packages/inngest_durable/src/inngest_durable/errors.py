@@ -162,8 +162,8 @@ class OutsideEndpointError(StepUsageError):
     """A step was used outside a handler wrapped by ``@inngest.endpoint``."""
 
     hint = (
-        "Call steps from a handler under @inngest.endpoint, which stands below the route's decorator, "
-        "or from a task that the handler started."
+        "Call steps from a handler under @inngest.endpoint, which goes below the route's decorator, or from a task "
+        "that the handler started, before it returns."
     )
 
 

@@ -62,7 +62,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         Args:
             async_redirect_url: A path such as ``"/wait"``, served by ``inngest.endpoint_proxy()``, or a full URL; both
                 get ``runId`` and ``token`` as query parameters. A callable gets *run_id* and *token* by name and
-                returns the URL.
+                returns the URL; it runs on the engine's event loop, in the context of the request, and must not block.
             held_waits: How many clients each process holds at the wait URL at a time. Each takes a thread of the
                 server for up to 25 s; further ones are answered ``202`` with ``Retry-After: 1`` at once, unless their
                 run has ended. Set it to less than the server has threads.
@@ -80,10 +80,9 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         Call it after the application's other middleware, so that re-entries pass through that too.
 
         Raises:
-            ConfigurationError: It was called before for this application.
+            ConfigurationError: It was called before for this application, or that is none of Flask's.
         """
-        _werkzeug.refuse_second_edge(app.wsgi_app, WsgiEdge)
-        edge = WsgiEdge(app.wsgi_app, client)
+        edge = WsgiEdge(_werkzeug.callable_of(app, "wsgi_app", WsgiEdge), client)
         app.wsgi_app = edge  # type: ignore[method-assign]  # the documented way to add middleware
         _werkzeug.mount_output(app, self.proxy(client))
         if client.inbox.event_key:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from quart import Quart, Response, current_app, has_request_context, request
 
 from . import _werkzeug
 from ._asgi import AsgiEdge
-from ._asgi_messages import ASGIApp
 from ._core import http
 from ._pass import PassKind
 from .endpoint import Endpoint
@@ -59,11 +58,9 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         Call it after the application's other middleware, so that re-entries pass through that too.
 
         Raises:
-            ConfigurationError: It was called before for this application.
+            ConfigurationError: It was called before for this application, or that is none of Quart's.
         """
-        _werkzeug.refuse_second_edge(app.asgi_app, AsgiEdge)
-        # Quart types its messages one by one; the edge hands them on as they are.
-        edge = AsgiEdge(cast("ASGIApp", app.asgi_app), client)
+        edge = AsgiEdge(_werkzeug.callable_of(app, "asgi_app", AsgiEdge), client)
         app.asgi_app = edge  # type: ignore[method-assign, assignment]  # the documented way to add middleware
         _werkzeug.mount_output(app, self.proxy(client))
         if client.inbox.event_key:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from inngest_durable import ConfigurationError, Inngest, StepOptions, StepUsageError, flask, quart, step, sync
+from quart import Quart
 
 from packages.inngest_durable.tests.adapters.conftest import Serve
 from packages.inngest_durable.tests.adapters.shop import bare_shop
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
+from testkit import colourless
 from testkit.outside import Outside
 
 StartThreads = Callable[..., Threads]
@@ -43,6 +46,39 @@ def test_thread_handler_on_quart_is_refused_when_it_is_decorated() -> None:
 
     with pytest.raises(ConfigurationError, match=r"`async def`.*inngest_durable\.flask and inngest_durable\.sync"):
         inngest.endpoint(thread_handler)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "app", "name"),
+    [
+        (flask.endpoint_adapter, Quart("shop"), "Quart has no wsgi_app"),
+        (quart.endpoint_adapter, Flask("shop"), "Flask has no asgi_app"),
+    ],
+)
+def test_application_of_the_other_framework_is_refused(adapter: Any, app: Any, name: str) -> None:
+    """The error says which adapter is whose."""
+    with pytest.raises(ConfigurationError, match=rf"{name}.*inngest_durable\.quart for Quart"):
+        Inngest("shop", adapter).init_app(app)
+
+
+@pytest.mark.usefixtures("web")
+def test_endpoint_above_its_route_is_told_where_to_go(
+    tmp_path: Path, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The framework knows the handler itself then, and nothing makes it durable."""
+    shop = bare_shop(tmp_path)
+
+    @shop.inngest.endpoint
+    @shop.app.get("/")
+    async def handler() -> str:
+        return await colourless.step.run("charge", shop.outside.act, "charge")
+
+    shop.inngest.init_app(shop.app)
+    site = serve(shop.app, shop.inngest)
+
+    assert site.get("/").status_code == 500
+    assert "under @inngest.endpoint, which goes below the route's decorator" in caplog.text
+    assert site.outside.counts() == {}
 
 
 USES_OF_ASYNC: list[Callable[[], Any]] = [
