@@ -82,9 +82,9 @@ class WerkzeugAdapter:
             for rule in app.url_map.iter_rules(name)
         ]
         for rule in rules:
-            if (url := _url(rule, params)) is not None:
-                path, _, query = url.partition("?")
-                return child_request(caller, _method(rule.methods, body), path, query, body)
+            if (built := _built(rule, params)) is not None:
+                path, _, query = built[1].partition("?")
+                return child_request(caller, _method(rule.methods, body), path, query, body, _host(app, built[0]))
         routes = ", ".join(rule.rule for rule in rules) or "none: is it mounted?"
         given = ", ".join(params) or "none"
         raise StepUsageError(f"no route of endpoint {endpoint_id!r} takes these params ({given}); its routes: {routes}")
@@ -102,8 +102,8 @@ def _check_redirect_url(url: http.RedirectUrl | None) -> None:
         )
 
 
-def _url(rule: Any, params: Mapping[str, Any]) -> str | None:
-    """Return the path and query of *rule* with these *params*, or None if they do not fit."""
+def _built(rule: Any, params: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the domain, and the path and query, of *rule* with these *params*, or None if they do not fit."""
     if not rule.arguments - set(rule.defaults or ()) <= set(params):
         return None
     try:
@@ -111,7 +111,15 @@ def _url(rule: Any, params: Mapping[str, Any]) -> str | None:
     except (ValueError, TypeError):
         # As a text where the route has a number.
         return None
-    return None if built is None else str(built[1])
+    return None if built is None else (str(built[0]), str(built[1]))
+
+
+def _host(app: Any, domain: str) -> str | None:
+    """Return the host of a rule that has this *domain*; None where rules are the same at all hosts."""
+    if app.url_map.host_matching:
+        return domain or None
+    name = app.config["SERVER_NAME"]
+    return f"{domain}.{name}".lstrip(".") if app.subdomain_matching and name else None
 
 
 def _serves(view: Any, endpoint_id: str) -> bool:

@@ -42,7 +42,9 @@ def invoke(journal: Journal, step: StepIdentity, child: Callable[[], Run], wake_
     return msgspec.json.decode(memo.result or NOTHING)
 
 
-def child_request(caller: RecordedRequest, method: str, path: str, query: str, body: Any) -> RecordedRequest:
+def child_request(
+    caller: RecordedRequest, method: str, path: str, query: str, body: Any, host: str | None = None
+) -> RecordedRequest:
     """
     Return the request of a child run: as *caller*'s client would send it, with its host, authorization and cookies.
 
@@ -52,13 +54,16 @@ def child_request(caller: RecordedRequest, method: str, path: str, query: str, b
         path: Quoted, without the root path.
         query: The query string, quoted.
         body: Is sent as JSON; None for none.
+        host: Where it is sent; None for where the caller's was.
 
     Raises:
         EventError: *body* has no JSON form.
     """
     data = b"" if body is None else json_of(body, "the body for the child run")
     root_path = caller.path.removesuffix(caller.own_path)
-    kept = [header for header in caller.headers if header[0].lower() in _KEPT_HEADERS]
+    named = [] if host is None else [(b"host", host.encode())]
+    names = _KEPT_HEADERS - {name for name, _ in named}
+    kept = [header for header in caller.headers if header[0].lower() in names]
     typed = [] if body is None else [(b"content-type", b"application/json")]
     return replace(
         caller,
@@ -66,7 +71,7 @@ def child_request(caller: RecordedRequest, method: str, path: str, query: str, b
         path=root_path + unquote(path),
         raw_path=(quote(root_path) + path).encode(),
         query_string=query.encode(),
-        headers=(*kept, (b"accept", b"application/json"), *typed, (b"content-length", str(len(data)).encode())),
+        headers=(*named, *kept, (b"accept", b"application/json"), *typed, (b"content-length", str(len(data)).encode())),
         client=None,
         body=data,
     )
