@@ -41,3 +41,16 @@ def test_head_is_named_get(sent: str, named: str) -> None:
 @pytest.mark.parametrize("raw", [b"/p%7Cq/a%7C", b"/a%7C", b"/p|q/a|"])
 def test_prefix_is_part_of_the_path_with_a_proxy_or_without(raw: bytes) -> None:
     assert target_of(request_to(raw, root_path="/p|q")) == ("GET", "/p%7Cq/a%7C")
+
+
+@pytest.mark.parametrize(
+    ("raw", "root_path", "path"),
+    [
+        (b"/shopping", "/shop", "/shop/shopping"),
+        (b"/shop", "/shop", "/shop"),
+        (b"/a", "/", "/a"),
+        (b"/a", "/p/", "/p/a"),
+    ],
+)
+def test_prefix_is_told_from_a_name_that_begins_like_it(raw: bytes, root_path: str, path: str) -> None:
+    assert target_of(request_to(raw, root_path=root_path)) == ("GET", path)

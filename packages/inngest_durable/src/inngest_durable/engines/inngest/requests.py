@@ -21,10 +21,10 @@ def target_of(request: RecordedRequest) -> tuple[str, str]:
     a path as it is, is percent-encoded, as the server does it too.
     """
     path = quote(_LONE_PERCENT.sub(b"%25", request.raw_path), safe=_ALLOWED)
-    root = quote(request.root_path, safe=_ALLOWED)
+    root = quote(request.root_path.rstrip("/"), safe=_ALLOWED)
     # Behind a proxy that takes the prefix away, the server has to call with it.
     method = "GET" if request.method == "HEAD" else request.method
-    return method, path if path.startswith(root) else f"{root}{path}"
+    return method, path if f"{path}/".startswith(f"{root}/") else f"{root}{path}"
 
 
 def event_of(request: RecordedRequest, serve_origin: str) -> HttpRequestEvent:
