@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -335,10 +336,13 @@ def test_no_more_reentries_at_a_time_than_allowed(tmp_path: Path, serve: Serve) 
     """Runs that are due at the same time are re-entered a few at a time, and all of them in the end."""
     shop = bare_shop(tmp_path, engine={"max_concurrent_passes": 2})
     active: list[int] = [0, 0]
+    # As many as are let, on a busy machine too.
+    pair = threading.Barrier(2, timeout=10)
 
     def work() -> None:
         active[0] += 1
         active[1] = max(active)
+        pair.wait()
         # Time for others to begin, if they are let.
         time.sleep(0.02)
         active[0] -= 1
