@@ -64,6 +64,8 @@ def test_process_ends_in_time_while_a_checkpoint_cannot_be_delivered(start: Star
     response = rig.ask("/book")
     assert response is not None
     assert response.status_code == 303
+    # On a busy machine the client may have been sent to wait before that, when the lease had passed.
+    rig.outside.wait_for("charge")
     rig.process.terminate()
     # Fails the test if that takes many times the grace.
     rig.process.wait()
@@ -73,4 +75,5 @@ def test_process_ends_in_time_while_a_checkpoint_cannot_be_delivered(start: Star
     run = rig.fake.only_run()
     rig.fake.wait_until(lambda: run.is_over, "the run to go on")
     # What the step has done is not known to anybody: it is done again.
-    assert rig.outside.counts() == {"pass book": 2, "reserve": 1, "charge": 2, "confirm": 1}
+    assert len({call["pid"] for call in rig.outside.calls("charge")}) == 2
+    assert {action: rig.outside.counts()[action] for action in ("reserve", "confirm")} == {"reserve": 1, "confirm": 1}
