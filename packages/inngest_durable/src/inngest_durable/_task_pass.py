@@ -51,8 +51,8 @@ class TaskPass(Pass):
         self._task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
         self._quiet = Quiet(self.loop, claim.run.quiet_seconds)
         self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, TaskStep]] = {}
-        # Each step that executes, and its task, which is kept from being collected.
-        self._steps: dict[TaskStep, asyncio.Task[None]] = {}
+        # Each step that executes, in the order in which they began.
+        self._steps: dict[TaskStep, None] = {}
 
     # Called by the endpoint.
 
@@ -188,7 +188,9 @@ class TaskPass(Pass):
             self.claim.accept_soon()
         quiet.begin()
         executing = TaskStep(self, step, branch, call)
-        self._steps[executing] = loop.create_task(adrive(flow, effect, executing))
+        # Before its task is made: where tasks begin at once, it may end in there.
+        self._steps[executing] = None
+        executing.task = loop.create_task(adrive(flow, effect, executing))
         return await executing.result
 
     # Called by the executing steps.

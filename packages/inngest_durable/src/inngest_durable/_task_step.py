@@ -31,9 +31,12 @@ class TaskStep:
 
     Attributes:
         result: What the handler waits for. Cancelling it does not reach the step.
+        task: What drives the step, kept from being collected.
     """
 
-    __slots__ = ("_call", "_current", "_step", "branch", "result")
+    __slots__ = ("_call", "_current", "_step", "branch", "result", "task")
+
+    task: asyncio.Task[None]
 
     def __init__(
         self, current: TaskPass, step: StepIdentity, branch: Branch, call: Callable[[], Awaitable[Any]]

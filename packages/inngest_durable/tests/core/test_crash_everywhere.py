@@ -19,6 +19,7 @@ from inngest_durable.testing import Crash
 
 from packages.inngest_durable.tests.core.process import Death, Disk, Process, live
 from packages.inngest_durable.tests.core.virtual_time import VirtualTime, run
+from packages.inngest_durable.tests.eager import begin_tasks_at_once, needs_eager_tasks
 
 
 class Outside:
@@ -112,6 +113,15 @@ class TripLife(Life):
         """Add an extra, in a branch of the branch."""
         what, who = extra.split()
         return [await step.run("price", self.do, extra), await step.run("add", self.do, f"{what}+ {who}")]
+
+
+class EagerTripLife(TripLife):
+    """The same trip on a loop whose tasks begin at once, and may die there."""
+
+    async def handle(self) -> Any:
+        """Do the same."""
+        begin_tasks_at_once()
+        return await super().handle()
 
 
 class SmallLife(Life):
@@ -229,7 +239,10 @@ def quiet_logs() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize(("life", "effects"), [(TripLife, 50), (WaitingLife, 15)])
+@pytest.mark.parametrize(
+    ("life", "effects"),
+    [(TripLife, 50), (WaitingLife, 15), pytest.param(EagerTripLife, 50, marks=needs_eager_tasks)],
+)
 def test_pass_survives_a_crash_before_every_effect(life: type[Life], effects: int) -> None:
     """Whatever effect a process dies before, the next one ends the run with the same value."""
     story = Story(life)

@@ -33,7 +33,8 @@ class Arrivals:
         # Register first, then read: what comes in between is not lost.
         self._listening[run_id, key] = tell
         self._look_at(run_id, key)
-        if self._watch is None:
+        # One that is told at once leaves nothing to look for: where tasks begin at once, such a look ends at once, too.
+        if self._listening and self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._look())
         return listening
 

@@ -190,6 +190,9 @@ class Checkpoints:
     async def _read_after(self, before: asyncio.Task[Found | None] | None) -> Found | None:
         if before is not None:
             await asyncio.wait((before,))
+        else:
+            # Where tasks begin at once, this one is not yet known as the next.
+            await asyncio.sleep(0)
         self._reading, self._next = self._next, None
         return await self._server.api.actions(self.run_id)
 
