@@ -324,6 +324,22 @@ def test_annotation_of_a_parameter_need_not_be_resolved() -> None:
     assert codec.decode(codec.encode(Seat(1))) == Seat(1)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated when they are asked for since 3.14")
+@pytest.mark.parametrize("missing", ["client", "return"])
+def test_annotations_that_are_not_strings_need_not_be_resolved_either(missing: str) -> None:
+    """Without ``from __future__ import annotations``, asking for one annotation evaluates all."""
+    types = {"client": "int", "return": "Seat", missing: "Missing"}
+    code = f"def book(client: {types['client']}) -> {types['return']}: ..."
+    namespace: dict[str, Any] = {"Seat": Seat, "__name__": __name__}
+    exec(compile(code, "a module", "exec", dont_inherit=True), namespace)
+
+    if missing == "client":
+        assert result_codec(namespace["book"]).decode(b'{"row":1}') == Seat(1)
+    else:
+        with pytest.raises(StepValueError, match=r"cannot be resolved.*TYPE_CHECKING"):
+            result_codec(namespace["book"])
+
+
 @pytest.mark.parametrize("annotation", [Seat | Flight, dict[str, int] | Hold], ids=repr)
 def test_annotation_without_json_form_is_refused(annotation: Any) -> None:
     """A type that no JSON can be decoded to is an error of the annotation, before the function is called."""
@@ -375,6 +391,12 @@ def cached_book(row: int) -> Seat:
     return Seat(row)
 
 
+@functools.wraps(cached_book, assigned=("__module__", "__qualname__"))
+def decorated_book(*args: Any) -> Any:
+    """Be a wrapper that keeps its own annotations, as `wraps` lets it in Python 3.14."""
+    return cached_book(*args)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -385,9 +407,14 @@ def cached_book(row: int) -> Seat:
         Booker(3),
         functools.partial(Desk().book, 3),
         functools.partial(functools.partial(Desk()), row=3),
+        functools.partial(decorated_book, 3),
         cached_book,
+        decorated_book,
     ],
-    ids=["method", "class method", "static method", "object", "dataclass", "partial", "partial of partial", "wrapped"],
+    ids=[
+        *("method", "class method", "static method", "object", "object with fields"),
+        *("partial", "partial of partial", "partial of wrapper", "wrapped", "wrapper"),
+    ],
 )
 def test_annotation_is_found_behind_every_kind_of_callable(function: Callable[..., Any]) -> None:
     """Methods, partials, callable objects and wrapped functions are typed like functions."""

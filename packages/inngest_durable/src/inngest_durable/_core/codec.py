@@ -7,6 +7,7 @@ A value is encoded, decoded and only then saved, so that the first pass sees wha
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import math
 import typing
@@ -76,18 +77,13 @@ class ResultCodec:
 
 def result_codec(function: AnyFunction) -> ResultCodec:
     """Return the codec for *function*'s results, made once for each function that has an annotation."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not hasattr(function, "__qualname__"):
-        # A callable object, which may have annotated fields.
-        function = type(function).__call__
-    returns = getattr(function, "__annotations__", {}).get("return", Any)
+    function = _annotated(function)
+    returns = _return_annotation(function)
     if returns is Any:
         return _PLAIN
     # By its code, not by the function: a nested one is made anew for each request, and holds on to what it closes over.
-    # By that of the function within: what a decorator makes of two functions has the same code.
-    within = inspect.unwrap(function) if hasattr(function, "__wrapped__") else function
-    key = getattr(within, "__code__", within), returns
+    # What a decorator makes of two functions has the same code; that of the functions within differs.
+    key = getattr(function, "__code__", function), returns
     try:
         codec = _codecs.get(key)
     except TypeError:
@@ -129,12 +125,35 @@ def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, 
     return f"{name}({blake2b(encoded, digest_size=8).hexdigest()})"
 
 
+def _annotated(function: AnyFunction) -> AnyFunction:
+    """Return the function whose annotations tell what a call of *function* returns."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            # Since Python 3.14 a wrapper keeps annotations of its own, which say little.
+            function = inspect.unwrap(function)
+        else:
+            break
+    # A callable object may have annotations as well: those of its fields.
+    return function if hasattr(function, "__code__") or isinstance(function, type) else type(function).__call__
+
+
+def _return_annotation(function: AnyFunction) -> Any:
+    try:
+        annotations = getattr(function, "__annotations__", {})
+    except NameError:
+        # Since Python 3.14 this evaluates all of them, and a parameter's type may exist for type checkers only.
+        annotationlib = importlib.import_module("annotationlib")
+        annotations = annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
+    return annotations.get("return", Any)
+
+
 def _return_type(function: AnyFunction) -> Any:
     # The return annotation alone: those of the parameters may name types that exist for type checkers only.
-    returns = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return", Any)})
-    within = inspect.unwrap(function)
-    names = getattr(within, "__globals__", {})
-    parameters = {parameter.__name__: parameter for parameter in getattr(within, "__type_params__", ())}
+    returns = SimpleNamespace(__annotations__={"return": _return_annotation(function)})
+    names = getattr(function, "__globals__", {})
+    parameters = {parameter.__name__: parameter for parameter in getattr(function, "__type_params__", ())}
     try:
         hint = typing.get_type_hints(returns, names, parameters, include_extras=True)["return"]
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
