@@ -113,9 +113,9 @@ def step_call(
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
-    """Tell whether *fn* is ``async def``; quick for plain functions."""
+    """Tell whether *fn* is ``async def``, where that is seen quickly, or is marked as one (Python 3.12)."""
     code = getattr(fn, "__code__", None)
-    return bool(code.co_flags & _COROUTINE) if code is not None else inspect.iscoroutinefunction(fn)
+    return (code is not None and bool(code.co_flags & _COROUTINE)) or inspect.iscoroutinefunction(fn)
 
 
 def _slots() -> asyncio.Semaphore:

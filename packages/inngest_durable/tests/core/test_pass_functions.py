@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
@@ -248,6 +250,22 @@ async def test_step_function_may_be_any_callable(function: Callable[..., Any]) -
         return found
 
     assert await Process().run_to_end(handle) == "alice"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="functions can be marked since Python 3.12")
+async def test_function_that_is_marked_as_a_coroutine_function_is_called_on_the_loop() -> None:
+    """As a decorator marks what it returns for an ``async def`` function: it may use the event loop."""
+
+    def book(who: str) -> Awaitable[str]:
+        return asyncio.ensure_future(Booker().book(who))
+
+    inspect.markcoroutinefunction(book)  # type: ignore[attr-defined]  # mypy goes by Python 3.11
+
+    async def handle() -> str:
+        found: str = await step.run("book", book, "alice")
+        return found
+
+    assert await Process(policy=RetryPolicy(max_retries=0)).run_to_end(handle) == "alice"
 
 
 async def test_step_inside_a_step_in_a_thread_is_an_error() -> None:
