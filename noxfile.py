@@ -15,6 +15,8 @@ nox.options.sessions = ["lint", "types", "docs", "tests", "e2e"]
 nox.options.reuse_venv = "yes"
 # Not uv: it takes a folder for unchanged while its pyproject.toml is, so demo and e2e would run yesterday's code.
 nox.options.default_venv_backend = "virtualenv"
+# A session that was asked for and found no Python has tested nothing.
+nox.options.error_on_missing_interpreters = True
 
 SDK = "./packages/inngest_durable[quart,flask]"
 TRIP_BOOKER = "./apps/trip_booker"
@@ -71,7 +73,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=["3.12", "3.13", "3.14"])
 def other_pythons(session: nox.Session) -> None:
-    """Test on the other Pythons that are installed; newer ones may bring a newer Quart."""
+    """Test on other Pythons, which may bring a newer Quart: `nox -s other_pythons-3.13`, or all without a number."""
     tests(session)
 
 
