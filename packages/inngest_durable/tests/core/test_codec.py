@@ -340,6 +340,17 @@ def test_annotations_that_are_not_strings_need_not_be_resolved_either(missing: s
             result_codec(namespace["book"])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="functions have type parameters since 3.12")
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations"], ids=["evaluated", "postponed"])
+def test_annotation_may_name_the_functions_type_parameters(future: str) -> None:
+    """One that is bound to a type is decoded to that."""
+    code = f"{future}\nasync def book[T, S: Seat](kind: type[T], seat: S) -> tuple[T, S]: ..."
+    namespace: dict[str, Any] = {"Seat": Seat, "__name__": __name__}
+    exec(compile(code, "a module", "exec", dont_inherit=True), namespace)
+
+    assert result_codec(namespace["book"]).decode(b'[{"row":1},{"row":2}]') == ({"row": 1}, Seat(2))
+
+
 @pytest.mark.parametrize("annotation", [Seat | Flight, dict[str, int] | Hold], ids=repr)
 def test_annotation_without_json_form_is_refused(annotation: Any) -> None:
     """A type that no JSON can be decoded to is an error of the annotation, before the function is called."""
