@@ -87,6 +87,27 @@ def test_worker_without_a_file_is_dead(database: Path) -> None:
     assert WorkerLock(database, "01JW1").is_dead("01JX")
 
 
+def test_worker_lives_whatever_the_working_directory(
+    database: Path, lock: WorkerLock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the one who looks: a step that works in a folder of its own changes it for the whole process."""
+    monkeypatch.chdir(tmp_path)
+    other = WorkerLock(database.name, "01JW2")
+    monkeypatch.chdir("/")
+
+    assert not other.is_dead("01JW1")
+
+
+def test_worker_lives_by_whatever_name_its_file_goes(database: Path, lock: WorkerLock, tmp_path: Path) -> None:
+    """SQLite follows a link, so both work on one file."""
+    database.touch()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(database)
+
+    assert not WorkerLock(link, "01JW2").is_dead("01JW1")
+
+
 def test_killed_process_is_dead_at_once(database: Path, lock: WorkerLock) -> None:
     process, _ = start(HOLDS, database, "01JW2")
 

@@ -25,7 +25,8 @@ class WorkerLock:
 
     def __init__(self, database: str | os.PathLike[str], worker_id: str) -> None:
         self.worker_id = worker_id
-        self._folder = Path(f"{os.fspath(database)}.workers")
+        # Beside the file itself, for all who have it open: by a link, or in a process that changes its directory.
+        self._folder = Path(f"{os.path.realpath(database)}.workers")
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
