@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from inngest_durable import ConfigurationError, StepOptions, StoreError, step
+from inngest_durable.quart import current_pass
 from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
@@ -428,3 +429,33 @@ def test_stop_gives_up_on_a_step_after_the_grace(tmp_path: Path, serve: Serve) -
     assert site.records.wait_for_end(run_id).status == "completed"
     assert site.records.steps(run_id)["held"].state == "completed"
     wait_until(lambda: workers(tmp_path) == 1, "the abandoned worker to be forgotten")
+
+
+async def test_run_whose_reentry_hung_in_a_hook_goes_on_after_the_next_start(tmp_path: Path) -> None:
+    """It was claimed, and no pass had begun when the grace ended: its run is nobody's, but not forgotten."""
+    shop = bare_shop(tmp_path, engine={"shutdown_grace": "100ms"})
+    hung = asyncio.Event()
+
+    @shop.app.before_request
+    async def hang() -> None:
+        if current_pass() == "reentry" and not hung.is_set():
+            hung.set()
+            await asyncio.Event().wait()
+
+    @shop.app.get("/")
+    @shop.inngest.endpoint
+    async def handler() -> str:
+        await step.sleep("pause", "500ms")
+        return await step.run("after", shop.outside.act, "after")
+
+    shop.inngest.init_app(shop.app)
+    records = Records(database_of(tmp_path))
+    async with shop.inngest.running():
+        await shop.app.test_client().get("/")
+        await asyncio.wait_for(hung.wait(), 10)
+    (before,) = records.runs()
+    async with shop.inngest.running():
+        run = await asyncio.to_thread(records.wait_for_end, before.id)
+
+    assert before.status == "running"
+    assert run.status == "completed"

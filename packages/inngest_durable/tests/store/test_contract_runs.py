@@ -245,3 +245,12 @@ async def test_workers_come_and_go(store: Store) -> None:
     await store.write(DropWorker("01JC"), DropWorker("01JX"))
 
     assert store.workers() == ["01JD"]
+
+
+async def test_owner_of_a_running_run_is_a_worker_although_it_is_not_recorded(store: Store, samples: Samples) -> None:
+    """Else nobody would ever look whether it lives, and the run would never end."""
+    run, waiting = samples.run(owner="01JC"), samples.run(owner="01JX")
+    await store.write(AddWorker("01JD", 18, "host", 1000.0), Insert(run), Insert(waiting))
+    await store.write(ParkRun(waiting.id, 1, Park(5.0, 1)))
+
+    assert store.workers() == ["01JC", "01JD"]

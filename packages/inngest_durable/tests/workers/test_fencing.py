@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from inngest_durable import EmbeddedEngine, Inngest, step
 from inngest_durable._core.model import Finish, RecordedResponse, RunStatus
-from inngest_durable.engines.embedded import writer
+from inngest_durable.engines.embedded import recovery, writer
 from inngest_durable.engines.embedded.batch import Group, Rows, write_rows
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import ClaimRun, FinishRun, RecoverRun
@@ -113,6 +113,12 @@ async def three_runs(store: MemoryStore | SqliteStore) -> AsyncIterator[tuple[Ap
         await application.called(*(f"{name}/two" for name in NAMES))
         yield application, requests
         application.gate.set()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_for_the_other_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not live: its run would be taken back from it."""
+    monkeypatch.setattr(recovery, "LOOK_SECONDS", 600.0)
 
 
 async def take_over(application: Application, due: DueRun) -> None:

@@ -94,7 +94,7 @@ class Store(Protocol):
         """Return running runs that belong to one of *owners*."""
 
     def workers(self) -> list[str]:
-        """Return the IDs of all recorded workers."""
+        """Return the IDs of all recorded workers, and of those that own a running run."""
 
     def ended_runs(self, after: str, before: str, limit: int) -> list[tuple[str, float | None]]:
         """Return runs with ``after < id < before`` in the order of their IDs, each with when it ended or None."""

@@ -157,8 +157,9 @@ class MemoryStore:
         ]
 
     def workers(self) -> list[str]:
-        """Return the IDs of all recorded workers."""
-        return sorted(self._workers)
+        """Return the IDs of all recorded workers, and of those that own a running run."""
+        owners = {run.owner for run in self._runs.values() if run.status is RunStatus.RUNNING}
+        return sorted(self._workers | owners)
 
     def ended_runs(self, after: str, before: str, limit: int) -> list[tuple[str, float | None]]:
         """Return runs with ``after < id < before`` in the order of their IDs, each with when it ended or None."""

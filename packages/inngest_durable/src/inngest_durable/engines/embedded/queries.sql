@@ -150,8 +150,10 @@ ORDER BY wake_at, id LIMIT ?
 SELECT id, epoch, 0.0, recoveries FROM runs INDEXED BY runs_owned
 WHERE status = 'running' AND owner = ? ORDER BY id
 
+-- The owner of a run may be recorded no more: it has stopped while something was still under way there.
+
 -- name: workers
-SELECT id FROM workers ORDER BY id
+SELECT id FROM workers UNION SELECT owner FROM runs INDEXED BY runs_owned WHERE status = 'running' ORDER BY id
 
 -- name: secret
 SELECT value FROM meta WHERE name = 'secret'

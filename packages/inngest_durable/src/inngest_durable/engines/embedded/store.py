@@ -201,7 +201,7 @@ class SqliteStore:
         return [DueRun(*row) for owner in owners for row in self._read("orphans", owner)]
 
     def workers(self) -> list[str]:
-        """Return the IDs of all recorded workers."""
+        """Return the IDs of all recorded workers, and of those that own a running run."""
         return [worker_id for (worker_id,) in self._read("workers")]
 
     def ended_runs(self, after: str, before: str, limit: int) -> list[tuple[str, float | None]]:
