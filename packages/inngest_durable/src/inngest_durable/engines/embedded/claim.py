@@ -44,6 +44,13 @@ class ClaimOwner(Protocol):
         """Take notice of the steps that a write has completed in other runs, or that a run is due."""
 
 
+class Writable(Protocol):
+    """What a claim needs of the store; see `engines.base.Store`."""
+
+    def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
+        """Queue *writes*; resolves when durable."""
+
+
 class EmbeddedClaim:
     """The right of one pass to write to its run; see `engines.base.Claim`."""
 
@@ -55,7 +62,7 @@ class EmbeddedClaim:
         self._inserted: asyncio.Future[None] | None = None
         self._row: Insert | None = None
         self._engine = engine
-        self._store = store
+        self._store: Writable = store
         self._first = not accepted
         self._recovered = run.recoveries > 0
         # Whether a step of this run waits, or has waited, for something other than time.
@@ -163,6 +170,13 @@ class EmbeddedClaim:
         await self._write(ParkRun(run.id, run.epoch, park, now, why, failure, seen, found))
         self._engine.note_parked(now if found.due else park.wake_at)
 
+    def release(self) -> None:
+        """Let the run go on in whichever worker is next, and this pass write nothing more: the engine stops."""
+        if self.accepted:
+            run, now = self.run, self._engine.clock.now()
+            self._write(ParkRun(run.id, run.epoch, Park(now, run.attempt, run.quiet_seconds), now, "the process stops"))
+        self._store = _Released()
+
     async def wake(self, quiet_seconds: float) -> None:
         """Make the run that this pass parked due at once, unless a later pass has begun."""
         now = self._engine.clock.now()
@@ -193,6 +207,18 @@ class EmbeddedClaim:
         row, self._row = self._row, None
         self._inserted = self._store.write(row, *writes, lazy=lazy)
         return self._inserted
+
+
+class _Released:
+    """What a pass writes to that has outlived its engine: nothing."""
+
+    def write(self, *_: Write, lazy: bool = False) -> asyncio.Future[None]:  # noqa: ARG002  # the store's
+        """Refuse, as the run is another pass's now."""
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused.set_exception(FencedError("the engine of this pass has stopped"))
+        # Not every write is awaited.
+        refused.exception()
+        return refused
 
 
 class UnwrittenRows:

@@ -175,12 +175,14 @@ class EmbeddedEngine:
             )
 
     async def stop(self) -> None:
-        """Drain, then close the store. Runs that did not end within the grace are recovered by the next start."""
+        """Drain, then close the store. Runs that did not end within the grace are due for the next worker."""
         if self._store is None:
             return
         await self.drain()
         self.unwritten.write()
-        if self._worker is not None and not self.passes:
+        for claim in self._claims():
+            claim.release()
+        if self._worker is not None:
             self._worker.drop()
         await self._store.close()
         self._store = None

@@ -115,7 +115,7 @@ class Worker:
         await self._scheduler.ended()
 
     def drop(self) -> None:
-        """Remove the record of this worker, which has left no pass."""
+        """Remove the record of this worker, which enters no run any more."""
         # Not awaited: on a full disk the close gives it up, and the next worker finds this one dead.
         self._store.write(DropWorker(self._id))
 
