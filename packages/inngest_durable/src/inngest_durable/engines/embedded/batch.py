@@ -27,6 +27,7 @@ from ...errors import StoreError
 from ..base import FencedError
 from ..records import Write
 from ..told import TAKES_OVER, events_of
+from .forks import forks
 from .queries import QUERIES
 from .writes import EXECUTE, NUMBERS
 
@@ -91,22 +92,25 @@ def commit(connection: Connection, batch: Sequence[Group], tells: bool = True) -
 
 def write_rows(connection: Connection, batch: Sequence[Group], tells: bool = True) -> Rows:
     """
-    Write the rows of *batch* as `commit` does, in a transaction that is left open.
+    Write the rows of *batch* as `commit` does, in a transaction that is left open. Until its end no fork begins.
 
     Raises:
         Exception: Nothing was written, and no transaction is open: the database is busy, or damaged. Try again.
     """
     refused: dict[int, Exception] = {}
-    while True:
-        try:
-            return _transaction(connection.cursor(), batch, refused, tells)
-        except BaseException as error:
-            if connection.in_transaction:
-                connection.rollback()
-            if not isinstance(error, _RefusedError):
-                raise
-            # SQLite has undone the bad row only; what the group wrote before it goes too. Rare, so it may be slow.
-            refused[error.index] = StoreError(f"a write was refused by the database: {error.__cause__}")
+    forks.enter()
+    try:
+        while True:
+            try:
+                return _transaction(connection.cursor(), batch, refused, tells)
+            except _RefusedError as error:
+                if connection.in_transaction:
+                    connection.rollback()
+                # SQLite has undone the bad row only; what the group wrote before it goes too. Rare, so it may be slow.
+                refused[error.index] = StoreError(f"a write was refused by the database: {error.__cause__}")
+    except BaseException:
+        _leave(connection)
+        raise
 
 
 def sync(connection: Connection, rows: Rows) -> Commit:
@@ -119,11 +123,18 @@ def sync(connection: Connection, rows: Rows) -> Commit:
     started = time.perf_counter()
     try:
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
+        _leave(connection)
+    return Commit(rows.failures, time.perf_counter() - started, rows.size)
+
+
+def _leave(connection: Connection) -> None:
+    """Leave no transaction open."""
+    try:
         if connection.in_transaction:
             connection.rollback()
-        raise
-    return Commit(rows.failures, time.perf_counter() - started, rows.size)
+    finally:
+        forks.leave()
 
 
 def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exception], tells: bool) -> Rows:

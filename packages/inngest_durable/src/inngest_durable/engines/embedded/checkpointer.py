@@ -10,6 +10,8 @@ import logging
 import sqlite3
 import threading
 
+from .forks import forks
+
 logger = logging.getLogger(__name__)
 
 # A log that is written from its start again costs half the sync of one that grows; it also makes a restart after a
@@ -52,13 +54,15 @@ class Checkpointer:
         """Wait for a checkpoint under way, and close the connection. Blocking."""
         if self._thread is not None:
             self._thread.join()
-        self._connection.close()
+        with forks:
+            self._connection.close()
 
     def _checkpoint(self) -> None:
         try:
             # Does nearly all of the work and stops nobody. But under load it never catches up with the writers, and
             # only a log that is moved as a whole is written from its start again.
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            with forks:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._restart()
         except sqlite3.Error as error:
             # Nothing is lost: the log grows until the next one succeeds.
@@ -69,7 +73,8 @@ class Checkpointer:
         self.clear.clear()
         try:
             for _ in range(_TRIES):
-                ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+                with forks:
+                    ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
                 if not busy:
                     break
         finally:

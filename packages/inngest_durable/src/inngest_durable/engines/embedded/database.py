@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import StoreError
+from .forks import Connection, forks
 from .queries import QUERIES, SCHEMA, Migration, Schema
 
 logger = logging.getLogger("inngest_durable")
@@ -65,7 +66,8 @@ class Database:
         while True:
             try:
                 self._create_file()
-                return self._connect_to_tables()
+                with forks:
+                    return self._connect_to_tables()
             except StoreError as error:
                 error.add_note(_WHAT_TO_DO)
                 raise
@@ -87,7 +89,8 @@ class Database:
         if not self.path.is_file():
             raise StoreError(f"there is no database {self.path}")
         try:
-            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            uri = f"{self.path.absolute().as_uri()}?mode=ro"
+            with forks, closing(sqlite3.connect(uri, uri=True)) as connection:
                 self._check(connection)
                 version = 0 if _is_empty(connection) else _number(connection, "user_version")
         except sqlite3.Error as error:
@@ -107,7 +110,9 @@ class Database:
         Args:
             busy_seconds: How long SQLite itself may wait for a lock, blocking the thread.
         """
-        connection = sqlite3.connect(self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         try:
             # Durable before visible: each commit is synced, or only each checkpoint with NORMAL.
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")

@@ -40,9 +40,6 @@ T = TypeVar("T")
 
 DEFAULT_PATH = ".inngest/durable.db"
 
-# Stores of the parent process, in a forked child.
-_inherited: list[Store | None] = []
-
 
 class EmbeddedEngine:
     """
@@ -192,8 +189,7 @@ class EmbeddedEngine:
     def abandon(self, forked: bool) -> None:
         """Forget what runs on an event loop that is gone; the next `start` goes on from the store."""
         if forked:
-            # SQLite forbids to use or to close a connection in a child: the object must not even be collected.
-            _inherited.append(self._store)
+            # Its connections were closed when the child began.
             self._store = None
         elif self._worker is not None:
             # Its passes died with their loop: like those of a dead worker, their runs are recovered.

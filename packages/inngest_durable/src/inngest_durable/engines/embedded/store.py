@@ -26,6 +26,7 @@ from ..store import CommitListener, DueRun
 from ..told import run_event_from
 from .checkpointer import Checkpointer
 from .database import UNREADABLE, Database, Synchronous
+from .forks import forks
 from .queries import QUERIES
 from .rows import memo_from, run_from
 from .writer import Writer
@@ -110,8 +111,10 @@ class SqliteStore:
         if must_be_current:
             self._database.check_current()
         connection, self.secret = self._database.open()
-        self._reader = self._database.connect(_READ_BUSY_SECONDS)
-        self._checkpointer = Checkpointer(self._database.connect(_CHECKPOINT_BUSY_SECONDS), self._database.log_bytes())
+        with forks:
+            self._reader = self._database.connect(_READ_BUSY_SECONDS)
+            checkpoints = self._database.connect(_CHECKPOINT_BUSY_SECONDS)
+        self._checkpointer = Checkpointer(checkpoints, self._database.log_bytes())
         self._writer = Writer(connection, self._checkpointer, self._tells)
 
     async def close(self) -> None:
@@ -125,7 +128,8 @@ class SqliteStore:
             return
         await writer.close(_CLOSE_SECONDS)
         self._writer = self._reader = self._checkpointer = None
-        reader.close()
+        with forks:
+            reader.close()
         # The last connection to a file moves its log into it, which may take a while.
         await call_apart("inngest close", checkpointer.close)
 
@@ -228,7 +232,8 @@ class SqliteStore:
         if self._reader is None:
             raise StoreError("the store is not open")
         try:
-            # All rows at once: a statement that is not read to its end would keep the log from being checkpointed.
-            return self._reader.execute(QUERIES[query], parameters).fetchall()
+            with forks:
+                # All rows at once: a statement that is not read to its end would keep the log from being checkpointed.
+                return self._reader.execute(QUERIES[query], parameters).fetchall()
         except UNREADABLE as error:
             raise StoreError(f"cannot read the database {self.path}: {error}") from error

@@ -25,6 +25,7 @@ from ..store import CommitListener
 from .batch import Commit, Group, Rows, commit, resolve, sync, write_rows
 from .checkpointer import Checkpointer
 from .database import is_busy
+from .forks import forks
 from .pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ class Writer:
         if not self._with_thread:
             # Not counted: the commits of this connection, so a process does not wake itself.
             try:
-                (self._data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
+                with forks:
+                    (self._data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
             except sqlite3.OperationalError:
                 # Busy with the log of a process that died: that is news, too.
                 self._data_version = -1
@@ -121,7 +123,8 @@ class Writer:
             await call_apart("inngest close", self._thread.join)
         self._land()
         self._give_up(self._queue)
-        self._connection.close()
+        with forks:
+            self._connection.close()
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Go on with *loop*. One before it may have ended with a flush scheduled or a batch in the thread."""
