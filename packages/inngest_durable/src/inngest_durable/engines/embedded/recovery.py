@@ -6,12 +6,12 @@ at death, so nothing is guessed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from ..._core.run_flow import SUSPECT_DEATHS, killed_its_workers
-from ..base import Clock, FencedError
+from ..base import Clock
 from ..records import DropWorker, FinishRun, RecoverRun
 from ..store import DueRun, Store
 from .worker_lock import WorkerLock
@@ -32,6 +32,7 @@ class Recovery:
         lock: This worker's lock, which also tells whether others live; None where no other process can be
             (then every other worker of the store is a dead predecessor).
         max_recoveries: Deaths of a worker with this run as its only suspect, before the run is failed.
+        made_due: Called when runs of a dead worker are due.
         after_look: Called after each look: runs may have become due here, or in another worker.
     """
 
@@ -42,6 +43,7 @@ class Recovery:
         worker_id: str,
         lock: WorkerLock | None,
         max_recoveries: int,
+        made_due: Callable[[], None],
         after_look: Callable[[], None],
     ) -> None:
         self._store = store
@@ -49,8 +51,11 @@ class Recovery:
         self._worker_id = worker_id
         self._lock = lock
         self._max_recoveries = max_recoveries
+        self._made_due = made_due
         self._after_look = after_look
         self._task: asyncio.Task[None] | None = None
+        # The dead whose runs are being written, and what resolves when all of that is durable.
+        self._recovering: dict[str, asyncio.Future[None]] = {}
 
     def start(self) -> asyncio.Task[None]:
         """Go on looking, each second; the task ends at `stop`, or with the event loop."""
@@ -64,29 +69,42 @@ class Recovery:
             await asyncio.wait([self._task])
 
     async def look(self) -> None:
-        """Make the runs of dead workers due, and forget those workers."""
-        for worker_id in self._store.workers():
-            if worker_id != self._worker_id and (self._lock is None or self._lock.is_dead(worker_id)):
-                await self._recover(worker_id)
-        self._after_look()
+        """Make the runs of dead workers due, and forget those workers; returns when that is durable."""
+        self._look()
+        if self._recovering:
+            await asyncio.wait(self._recovering.values())
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self.look()
+                self._look()
             except Exception:
                 # Whatever a damaged row brings about: without this task no run would ever be entered again.
                 logger.exception("looking for dead workers failed; trying again")
 
-    async def _recover(self, worker_id: str) -> None:
+    def _look(self) -> None:
+        for worker_id in self._store.workers():
+            if worker_id not in self._recovering and self._is_dead(worker_id):
+                self._recover(worker_id)
+        self._after_look()
+
+    def _is_dead(self, worker_id: str) -> bool:
+        return worker_id != self._worker_id and (self._lock is None or self._lock.is_dead(worker_id))
+
+    def _recover(self, worker_id: str) -> None:
         for orphan in self._store.orphans([worker_id]):
-            with contextlib.suppress(FencedError):
-                # Fenced: another worker was first.
-                await self._store.write(self._after_death(worker_id, orphan))
-        await self._store.write(DropWorker(worker_id))
+            # Not awaited: if it is fenced, another worker was first, and while nothing can be written the looks go on.
+            self._store.write(self._after_death(worker_id, orphan))
+        # Durable after all of them.
+        self._recovering[worker_id] = recovered = self._store.write(DropWorker(worker_id))
+        recovered.add_done_callback(partial(self._recovered, worker_id))
+
+    def _recovered(self, worker_id: str, _: asyncio.Future[None]) -> None:
+        del self._recovering[worker_id]
         if self._lock is not None:
             self._lock.forget(worker_id)
+        self._made_due()
 
     def _after_death(self, worker_id: str, orphan: DueRun) -> RecoverRun | FinishRun:
         now, deaths = self._clock.now(), orphan.recoveries + 1

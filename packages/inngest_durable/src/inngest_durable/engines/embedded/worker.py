@@ -85,7 +85,9 @@ class Worker:
         self._lock = WorkerLock(store.path, worker_id) if isinstance(store, SqliteStore) else None
         clock = engine.clock
         self._scheduler = Scheduler(store, options.app_id, clock, self._reenter, options.max_concurrent_passes)
-        self._recovery = Recovery(store, clock, worker_id, self._lock, options.max_recoveries, each_second)
+        self._recovery = Recovery(
+            store, clock, worker_id, self._lock, options.max_recoveries, self._scheduler.look, each_second
+        )
         keep_seconds = options.retention_seconds
         self._retention = None if keep_seconds is None else Retention(store, clock, keep_seconds)
 
