@@ -76,6 +76,7 @@ class Life:
         # What the engine starts outlives the request that may have been the first.
         self._context = contextvars.copy_context()
         self._start: asyncio.Future[None] | None = None
+        self._stop: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._signals: ShutdownSignals | None = None
@@ -100,25 +101,25 @@ class Life:
         loop = asyncio.get_running_loop()
         if self._start is not None and self._start.get_loop() is not loop:
             self._forget_loop(self._start.get_loop())
+        if self._stop is not None and self._loop is None:
+            # It closes: what comes now is served as what comes afterwards.
+            await asyncio.shield(self._stop)
         if self._start is None:
             self._pid = os.getpid()
             self._start = loop.create_task(self._start_engine(loop), context=self._context.copy())
-        try:
-            # Shielded: requests share one start, and a client that goes away must not cancel it for the others.
-            await asyncio.shield(self._start)
-        except Exception:
-            self._start = None
-            raise
-        self._loop = loop
+        # Shielded: requests share one start, and a client that goes away must not cancel it for the others.
+        await asyncio.shield(self._start)
 
     async def stop(self) -> None:
         """Stop the engine; harmless when it does not run."""
-        if self._start is not None:
+        loop = asyncio.get_running_loop()
+        if self._stop is None or self._stop.get_loop() is not loop:
+            if self._start is None:
+                return
             await self.start()
-            await self._engine.stop()
-            self._start = self._loop = None
-            self.leave_signals()
-            atexit.unregister(self._at_exit)
+            self._stop = self._stop or loop.create_task(self._stop_engine())
+        # Shielded: whoever stops it as well, or again after a timeout, waits for the same end.
+        await asyncio.shield(self._stop)
 
     def chain_signals(self) -> None:
         """Chain the handlers of the signals, if the engine runs and this is the main thread, as only there one can."""
@@ -131,7 +132,12 @@ class Life:
             self._signals.restore()
 
     async def _start_engine(self, loop: asyncio.AbstractEventLoop) -> None:
-        await self._begin()
+        try:
+            await self._begin()
+        except Exception:
+            self._start = None
+            raise
+        self._loop = loop
         if portal.is_here():
             # Nothing else tells that a process ends whose engine is in a thread.
             atexit.register(self._at_exit)
@@ -139,13 +145,25 @@ class Life:
             self._signals = ShutdownSignals(loop, self._engine.drain)
             self._signals.install()
 
+    async def _stop_engine(self) -> None:
+        try:
+            # Requests are redirected meanwhile.
+            await self._engine.drain()
+            self._loop = None
+            await self._engine.stop()
+            self._start = None
+            self.leave_signals()
+            atexit.unregister(self._at_exit)
+        finally:
+            self._stop = None
+
     def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         forked = self._pid != os.getpid()
         if not forked and not loop.is_closed():
             raise ConfigurationError("the engine runs on another event loop: stop it there with inngest.stop()")
         # The parent's loop, or that of a test client without lifespan, which closed it under the engine.
         self._engine.abandon(forked)
-        self._start = self._loop = None
+        self._start = self._stop = self._loop = None
         self.leave_signals()
 
     def _at_exit(self) -> None:

@@ -167,16 +167,16 @@ class Endpoint:
 
     async def _accept(self, holder: Holder) -> Claim | None:
         """Begin a run for the client's request; None when the request is answered without one."""
-        if not self._client.is_started():
-            # Without a lifespan, the first request starts the engine.
-            await self._client.start()
-        if self._engine.failing is not None:
-            holder.answer(http.unavailable(UNWRITABLE))
-            return None
         try:
             request = await holder.request()
         except RequestTooLargeError as error:
             holder.answer(http.answer(413, {"error": str(error)}))
+            return None
+        if not self._client.is_started():
+            # Without a lifespan, the first request starts the engine. Asked last: it may stop while the body comes.
+            await self._client.start()
+        if self._engine.failing is not None:
+            holder.answer(http.unavailable(UNWRITABLE))
             return None
         if holder.key is None:
             return self._engine.begin(self.id, request, self._options.timeout_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from inngest_durable import ConfigurationError, StepOptions, StoreError, step
+from inngest_durable.engines.embedded.checkpointer import Checkpointer
 from inngest_durable.quart import current_pass
 from quart import Quart
 
@@ -104,6 +106,39 @@ async def test_start_and_stop_are_harmless_twice(tmp_path: Path) -> None:
 
     assert started == 1
     assert workers(tmp_path) == 0
+
+
+async def test_request_while_the_database_is_closed_is_served_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts the engine again as soon as it has stopped, however many have asked for that and one has given up."""
+    closing, may_close = threading.Event(), threading.Event()
+    close = Checkpointer.close
+
+    def held(checkpointer: Checkpointer) -> None:
+        closing.set()
+        may_close.wait(20)
+        close(checkpointer)
+
+    monkeypatch.setattr(Checkpointer, "close", held)
+    shop = open_shop(tmp_path)
+    await shop.inngest.start()
+    stops = [asyncio.ensure_future(shop.inngest.stop()) for _ in range(3)]
+    await asyncio.to_thread(closing.wait, 20)
+    stops[0].cancel()
+    request = asyncio.create_task(shop.app.test_client().get("/flaky"))
+    # The request has come as far as it can.
+    await asyncio.sleep(0.1)
+    ended = [task.done() for task in (*stops, request)]
+    may_close.set()
+    await asyncio.gather(*stops, return_exceptions=True)
+    response = await request
+
+    assert ended == [True, False, False, False]
+    assert response.status_code == 200
+    assert shop.inngest.is_started()
+    assert workers(tmp_path) == 1
+    await shop.inngest.stop()
 
 
 async def test_start_that_was_cancelled_starts_for_others(tmp_path: Path) -> None:
