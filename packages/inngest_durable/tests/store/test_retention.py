@@ -149,6 +149,23 @@ async def test_all_are_found_among_runs_that_stay(
     assert existing(store, old + kept) == kept
 
 
+async def test_old_runs_that_stay_do_not_hold_up_the_loop(
+    store: Store, history: History, keeper: Retention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many sleep for longer than finished ones are kept: others have their turn between two looks."""
+    monkeypatch.setattr(retention, "WINDOW", 3)
+    for _ in range(30):
+        await history.waiting(9 * DAY)
+    pruning = asyncio.create_task(keeper.prune())
+    turns = 0
+    while not pruning.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert await pruning == 0
+    assert turns > 10
+
+
 async def test_clock_that_stands_near_its_origin_deletes_nothing(store: Store, samples: Samples) -> None:
     clock = VirtualClock(start=10.0)
     history = History(store, samples, clock.now())

@@ -73,6 +73,8 @@ class Retention:
                 await asyncio.sleep(PAUSE_SECONDS)
             deleted += len(old)
             after = window[-1][0]
+            # Where none is old enough, nothing else gives the loop to others.
+            await asyncio.sleep(0)
 
     async def prune_events(self) -> int:
         """Delete every event that is old enough, and whose ID does not count any more; return how many."""
