@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from inngest_durable._core.model import Failure, StepState
 from inngest_durable.engines.base import FencedError
-from inngest_durable.engines.embedded import pace, writer
+from inngest_durable.engines.embedded import checkpointer, pace, writer
 from inngest_durable.engines.embedded import store as store_module
 from inngest_durable.engines.embedded.batch import Commit, Group, Rows, sync, write_rows
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import Insert, SaveMemo
 from inngest_durable.errors import StoreError
 
+from packages.inngest_durable.tests.store.conftest import commit_in_thread
 from packages.inngest_durable.tests.store.samples import Samples, stored_keys
 
 
@@ -304,3 +305,26 @@ async def test_text_that_is_no_unicode_is_recorded_escaped(sqlite_store: SqliteS
     await sqlite_store.write(Insert(run), SaveMemo(run.id, 1, memo))
 
     assert sqlite_store.memos(run.id)[0].failure == Failure("OSError", "no file 'caf\\udce9'", "Traceback")
+
+
+async def test_store_needs_no_further_thread(
+    path: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once it is open: where the system gives the process no more threads, writes go on, and the log grows."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = SqliteStore(path)
+    store.open()
+    commit_in_thread(monkeypatch)
+    monkeypatch.setattr(checkpointer, "_LOG_BYTES", 1)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    runs = [samples.run() for _ in range(3)]
+    for run in runs:
+        await asyncio.wait_for(store.write(Insert(run)), 10)
+    found = [store.run(run.id) for run in runs]
+    await store.close()
+
+    assert found == runs
+    assert "the write-ahead log could not be moved" in caplog.text

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _LOG_BYTES = 16 * 1024 * 1024
 # Writers of other processes, or a long read of another program, may keep the log from being restarted this time.
 _TRIES = 4
+_NOT_MOVED = "the write-ahead log could not be moved into the database: %s"
 
 
 class Checkpointer:
@@ -47,8 +48,14 @@ class Checkpointer:
         if self._written < _LOG_BYTES or (self._thread is not None and self._thread.is_alive()):
             return
         self._written = 0
-        self._thread = threading.Thread(target=self._checkpoint, name="inngest-checkpoint", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._checkpoint, name="inngest-checkpoint", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The system gives the process no more threads at the moment.
+            logger.warning(_NOT_MOVED, error)
+        else:
+            self._thread = thread
 
     def close(self) -> None:
         """Wait for a checkpoint under way, and close the connection. Blocking."""
@@ -66,7 +73,7 @@ class Checkpointer:
             self._restart()
         except sqlite3.Error as error:
             # Nothing is lost: the log grows until the next one succeeds.
-            logger.warning("the write-ahead log could not be moved into the database: %s", error)
+            logger.warning(_NOT_MOVED, error)
 
     def _restart(self) -> None:
         """Move what came in meanwhile, under the write lock. The file is not truncated."""

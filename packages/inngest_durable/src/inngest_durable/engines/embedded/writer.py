@@ -74,10 +74,12 @@ class Writer:
         self._lazy: asyncio.TimerHandle | None = None
         self._closed = False
         self._data_version = 0
-        self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._handed: SimpleQueue[tuple[list[Group], Rows | None] | None] = SimpleQueue()
         self._returned: deque[tuple[list[Group], Commit | None]] = deque()
+        # Started now: when it is needed, the system may have none to give, and nothing could be written any more.
+        self._thread = threading.Thread(target=self._work, name="inngest-writer", daemon=True)
+        self._thread.start()
 
     def write(self, writes: tuple[Write, ...], lazy: bool = False) -> asyncio.Future[None]:
         """Queue a group; the future resolves when it is on disk. A *lazy* one waits some time for others."""
@@ -118,9 +120,8 @@ class Writer:
                     await self.write(())
         self._closed = True
         self._stopping.set()
-        if self._thread is not None:
-            self._handed.put(None)
-            await call_apart("inngest close", self._thread.join)
+        self._handed.put(None)
+        await call_apart("inngest close", self._thread.join)
         self._land()
         self._give_up(self._queue)
         with forks:
@@ -195,9 +196,6 @@ class Writer:
 
     def _hand_over(self, batch: list[Group], rows: Rows | None = None) -> None:
         self._with_thread = True
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="inngest-writer", daemon=True)
-            self._thread.start()
         self._handed.put((batch, rows))
 
     def _land(self) -> None:
