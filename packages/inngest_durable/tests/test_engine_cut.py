@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
-from inngest_durable import EmbeddedEngine
-from inngest_durable._core.model import Park, RecordedRequest, RunStatus
+from inngest_durable import EmbeddedEngine, StoreError
+from inngest_durable._core.model import Memo, Park, RecordedRequest, RunStatus, StepOp, StepState
 from inngest_durable.engines.base import Claim
 from inngest_durable.engines.records import Found
 from inngest_durable.testing import MemoryStore
@@ -66,3 +67,17 @@ async def test_what_a_write_has_found_is_told_after_it(monkeypatch: pytest.Monke
 
     assert (sending.cancelled(), durable.cancelled()) == (True, False)
     assert (told_before, told) == ([], [Found()])
+
+
+async def test_run_is_there_although_its_first_checkpoint_is_refused(tmp_path: Path) -> None:
+    """Half a surrogate pair in a step's ID is an error of the handler: its run is tried again, and ends."""
+    engine = EmbeddedEngine(tmp_path / "durable.db")
+    await engine.start(Host())
+    claim = engine.begin("trip", REQUEST)
+    with pytest.raises(StoreError, match="surrogates not allowed"):
+        await claim.save(Memo("\ud800", "\ud800", StepOp.RUN, StepState.COMPLETED, 1, b"1"))
+    await claim.park(Park(engine.clock.now() + 600, 1, 0.0))
+    status = engine.status(claim.run.id)
+    await engine.stop()
+
+    assert status is RunStatus.WAITING
