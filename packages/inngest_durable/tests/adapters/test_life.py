@@ -170,6 +170,24 @@ async def test_start_can_be_tried_again(tmp_path: Path) -> None:
     assert response.status_code == 200
 
 
+async def test_worker_that_could_not_start_is_none(tmp_path: Path) -> None:
+    """Else each request that tries to start it would leave one more that lives, with an open file."""
+    shop = open_shop(tmp_path)
+    async with shop.inngest.running():
+        pass
+    with closing(sqlite3.connect(database_of(tmp_path))) as db:
+        ((index,),) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'runs_owned'").fetchall()
+        db.execute("DROP INDEX runs_owned")
+        for _ in range(3):
+            with pytest.raises(StoreError, match="runs_owned"):
+                await shop.inngest.start()
+        db.execute(index)
+    async with shop.inngest.running():
+        left = workers(tmp_path)
+
+    assert left == 1
+
+
 async def test_engine_that_was_never_started_says_so(tmp_path: Path) -> None:
     """Who reaches for the engine too early is told what is missing."""
     shop = bare_shop(tmp_path)

@@ -95,8 +95,13 @@ class Worker:
         """Record this worker, take over the runs of dead ones, start the timers. Raises `StoreError`."""
         if self._lock is not None:
             self._lock.acquire()
-        await self._store.write(AddWorker(self._id, os.getpid(), socket.gethostname(), self._engine.clock.now()))
-        await self._recovery.look()
+        try:
+            await self._store.write(AddWorker(self._id, os.getpid(), socket.gethostname(), self._engine.clock.now()))
+            await self._recovery.look()
+        except Exception:
+            # The next one finds it dead.
+            self.release()
+            raise
         # A loop that is closed without `stop` cancels its tasks: nothing may be entered in what is left of it.
         self._recovery.start().add_done_callback(partial(_stop, self._scheduler))
         if self._retention is not None:
