@@ -152,6 +152,21 @@ def test_forgotten_worker_leaves_no_file(database: Path, lock: WorkerLock) -> No
     assert [file.name for file in Path(f"{database}.workers").iterdir()] == ["01JW1.lock"]
 
 
+def test_worker_that_starts_removes_what_the_dead_have_left(database: Path) -> None:
+    """One that was killed before it was recorded, as while it waited for the database, is found by nothing else."""
+    dead, _ = start(HOLDS, database, "01JW1")
+    living, _ = start(HOLDS, database, "01JW2")
+    kill(dead)
+    lock = WorkerLock(database, "01JW3")
+    lock.acquire()
+
+    assert sorted(file.name for file in Path(f"{database}.workers").iterdir()) == ["01JW2.lock", "01JW3.lock"]
+    assert not lock.is_dead("01JW2")
+
+    kill(living)
+    lock.release()
+
+
 def test_two_that_look_at_a_dead_worker_both_see_it(database: Path, lock: WorkerLock) -> None:
     process, _ = start(HOLDS, database, "01JW2")
     kill(process)

@@ -59,6 +59,9 @@ class WorkerLock:
             raise
         self._descriptor = descriptor
         _held.add(self)
+        # One that was killed before it was recorded has left its file: nobody else looks for it.
+        for file in self._folder.glob("*.lock"):
+            self.forget(file.stem)
 
     def release(self) -> None:
         """Give the lock up and remove its file. The worker has stopped; its ID is not used again."""
