@@ -183,9 +183,9 @@ def _mount(app: Any, rule: str, name: str, view: Callable[..., Any], methods: li
         app.add_url_rule(rule, name, view, methods=methods, **host)
 
 
-def note_key(holder: Holder, endpoint: Endpoint, request: Any) -> None:
-    """Put the idempotency key of a client's *request* to *endpoint* into the holder, and whose it is."""
-    if holder.claim is None and (key := request.headers.get("Idempotency-Key")) is not None:
+def note_key(holder: Holder, endpoint: Endpoint, key: str | None) -> None:
+    """Put the idempotency *key* of a request to *endpoint* into the holder, and whose it is; no key for a re-entry."""
+    if key is not None and holder.claim is None:
         holder.key, holder.owner = key, endpoint.owner()
 
 

@@ -225,7 +225,7 @@ def _completed_holder() -> Holder:
 def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
     """Run one pass of *handler* in this thread. Returns or raises what the framework is to answer."""
     holder = _completed_holder()
-    _werkzeug.note_key(holder, endpoint, request)
+    _werkzeug.note_key(holder, endpoint, request.headers.get("Idempotency-Key"))
     current = portal.call(endpoint.open, holder, ThreadPass)
     # The edge sends the substitute, where there is one.
     substituted = Response("", 204)

@@ -11,11 +11,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from quart import Quart, Response, current_app, has_request_context, request
+from quart import Quart, Request, Response, current_app, has_request_context, request
 
 from . import _werkzeug
 from ._asgi import AsgiEdge
 from ._core import http
+from ._core.model import first_header
 from ._pass import PassKind
 from .endpoint import Endpoint
 from .errors import ConfigurationError
@@ -93,9 +94,11 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
 
         @functools.wraps(handler)
         async def view(*args: Any, **kwargs: Any) -> Any:
-            holder = _werkzeug.holder_in(request.scope)
-            holder.body_seconds = request.body_timeout
-            _werkzeug.note_key(holder, endpoint, request)
+            # Once: the proxy looks for it at each attribute.
+            current: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy has it
+            holder = _werkzeug.holder_in(current.scope)
+            holder.body_seconds = current.body_timeout
+            _werkzeug.note_key(holder, endpoint, first_header(current.scope["headers"], b"idempotency-key"))
             try:
                 result = await endpoint.serve(holder, functools.partial(handler, *args, **kwargs))
             except BodyLateError as error:

@@ -5,6 +5,7 @@ that needs a clock, a database or a network.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -130,10 +131,15 @@ class RecordedRequest(Struct, frozen=True, gc=False):
 
     def header(self, name: bytes) -> str | None:
         """Return the first header of that name (lower case), or None."""
-        for given, value in self.headers:
-            if given == name or given.lower() == name:
-                return value.decode("latin-1")
-        return None
+        return first_header(self.headers, name)
+
+
+def first_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
+    """Return the first of *headers* that has this *name* (lower case), or None."""
+    for given, value in headers:
+        if given == name or given.lower() == name:
+            return value.decode("latin-1")
+    return None
 
 
 class RecordedResponse(Struct, frozen=True, gc=False):
