@@ -165,13 +165,14 @@ class Play:
         if self._point.env_again:
             # Whoever died in mid-migration or in mid-delete ends it when it is started again.
             self._crew.start_dead()
-            for member in self._crew.living():
-                member.wait_ready()
         wait_for(lambda: len(self._unfinished()) <= 1, "all runs but one to end")
         self._bystanders.busy_answer()
         runs = [run for run in self._records.runs() if run.endpoint == self._pattern.name]
         run_id = runs[0].id if len(runs) == 1 else ""
         (path,) = self._records.wait_paths(run_id)
+        for member in self._crew.living():
+            # Runs go on, and may end, before the server listens.
+            member.wait_ready()
         answers = tuple(get(f"{member.url}{path}") for member in self._crew.living())
         return Outcome(self._folder, self._name, run_id, answer, answers, dict(self._crew.deaths), self._bystanders)
 
