@@ -49,6 +49,10 @@ def test_idempotency_scope_is_asked_in_the_requests_thread(threads: StartThreads
     def open_database() -> None:
         g.database = sqlite3.connect(":memory:")
 
+    @application.app.teardown_request
+    def close_database(error: BaseException | None) -> None:
+        g.database.close()
+
     answers = [application.answer(headers={"Idempotency-Key": "order-1"}) for _ in range(2)]
     found = application.get("/_inngest/runs?endpoint=handler&key=order-1")
 
