@@ -31,11 +31,11 @@ def parallel(  # type: ignore[overload-overlap]  # all other iterables come to t
     callables: tuple[Callable[[], T1], Callable[[], T2]],
 ) -> tuple[T1, T2]: ...
 @overload
-def parallel(  # type: ignore[overload-overlap]
+def parallel(  # type: ignore[overload-overlap]  # as above
     callables: tuple[Callable[[], T1], Callable[[], T2], Callable[[], T3]],
 ) -> tuple[T1, T2, T3]: ...
 @overload
-def parallel(  # type: ignore[overload-overlap]
+def parallel(  # type: ignore[overload-overlap]  # as above
     callables: tuple[Callable[[], T1], Callable[[], T2], Callable[[], T3], Callable[[], T4]],
 ) -> tuple[T1, T2, T3, T4]: ...
 @overload
