@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -15,8 +16,10 @@ from testkit.waiting import wait_until
 
 SUPERVISE = """\
 import sys
+from trip_booker import supervisor
 from trip_booker.supervisor import Supervisor
 
+supervisor.SHORT_LIFE_SECONDS = float(sys.argv[2])
 sys.exit(Supervisor([sys.executable, "-c", sys.argv[1]], report=lambda sentence: print(sentence, flush=True)).run())
 """
 
@@ -27,31 +30,31 @@ with open("children", "a") as children:
     children.write(f"{os.getpid()}\\n")
 """
 READ_UNTIL_END_OF_INPUT = "sys.stdin.read()\n"
+# Blocked signals wait for `sigwait`: `pause` would miss one that comes just before it.
 EXIT_IN_ORDER_ON_SIGTERM = """\
-def leave(*_):
-    print("child leaves in order", flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, leave)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print("child is ready", flush=True)
-signal.pause()
+signal.sigwait([signal.SIGTERM])
+print("child leaves in order", flush=True)
 """
 IGNORE_SIGTERM = """\
-signal.signal(signal.SIGTERM, lambda *_: print("child does not care", flush=True))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print("child is ready", flush=True)
 while True:
-    signal.pause()
+    signal.sigwait([signal.SIGTERM])
+    print("child does not care", flush=True)
 """
 
 
 class Supervised:
-    """A supervisor with the child program *child*, working in *folder*."""
+    """A supervisor with the child program *child*, working in *folder*, which pauses for *pause* seconds."""
 
-    def __init__(self, folder: Path, child: str) -> None:
+    def __init__(self, folder: Path, child: str, pause: float) -> None:
         self._folder = folder
         self._log = folder / "log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SUPERVISE, NOTE_PID + child],
+                [sys.executable, "-c", SUPERVISE, NOTE_PID + child, str(pause)],
                 cwd=folder,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -75,15 +78,18 @@ class Supervised:
         wait_until(lambda: len(self.children) == number, f"{number} children")
 
 
-Start = Callable[[str], Supervised]
+class Start(Protocol):
+    """Starts a supervisor with this child program."""
+
+    def __call__(self, child: str, *, pause: float = 0.1) -> Supervised: ...
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Supervised] = []
 
-    def start(child: str) -> Supervised:
-        started.append(Supervised(tmp_path, child))
+    def start(child: str, *, pause: float = 0.1) -> Supervised:
+        started.append(Supervised(tmp_path, child, pause))
         return started[-1]
 
     yield start
@@ -141,6 +147,16 @@ def test_second_signal_kills_a_child_that_does_not_listen(start: Start) -> None:
 
     assert supervised.process.wait(timeout=20) == 0
     assert not is_alive(supervised.children[0])
+
+
+def test_signal_ends_the_pause_before_a_restart(start: Start) -> None:
+    """A child that dies at once is not started again for somebody who asked to stop."""
+    supervised = start("os.kill(os.getpid(), signal.SIGKILL)\n", pause=60)
+    supervised.wait_for_output("Starting it again")
+    supervised.process.terminate()
+
+    assert supervised.process.wait(timeout=20) == 0
+    assert len(supervised.children) == 1
 
 
 def test_child_does_not_outlive_a_killed_supervisor(start: Start) -> None:
