@@ -105,11 +105,14 @@ def page(
     context.tracing.start(snapshots=True)
     page = context.new_page()
     yield page
+    trace = None
     if request.node.stash.get(failed, False):
         FAILURES.mkdir(exist_ok=True)
         name = re.sub(r"[^\w.-]+", "-", request.node.name)
         for number, tab in enumerate(context.pages, 1):
             tab.screenshot(path=FAILURES / f"{name}-{number}.png", full_page=True)
-        context.tracing.stop(path=FAILURES / f"{name}.zip")
+        trace = FAILURES / f"{name}.zip"
+    # Also without a path: a trace that is not stopped leaves its folder among the system's temporary files.
+    context.tracing.stop(path=trace)
     context.close()
     assert [error for error in console_errors if not is_expected(error)] == []
