@@ -160,11 +160,7 @@ class TaskPass(Pass):
 
     # Called by the step functions.
 
-    def call_of(
-        self, step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
-    ) -> Callable[[], Awaitable[Any]]:
-        """Return what calls *fn* once: a coroutine function in the step's task, another one in a thread."""
-        return step_call(step, fn, args, kwargs, timeout_seconds)
+    call_of = staticmethod(step_call)
 
     async def perform(
         self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]

@@ -234,10 +234,11 @@ class Journal:
 
     def record(self, memo: Memo) -> None:
         """Remember *memo*, which is durable now."""
-        if (before := self._memos.get(memo.key)) is not None:
-            self._size -= _size(before)
+        memos = self._memos
+        if memo.key in memos:
+            self._size -= _size(memos[memo.key])
         self._size += _size(memo)
-        self._memos[memo.key] = memo
+        memos[memo.key] = memo
         self.progressed = True
 
     def unvisited(self) -> list[str]:

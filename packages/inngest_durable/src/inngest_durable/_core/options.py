@@ -38,7 +38,8 @@ class StepOptions(Struct, frozen=True):
     @staticmethod
     def parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
         """Return the name of a step, its own retry policy, and the seconds an attempt may take, where it has them."""
-        if isinstance(step_id, str) and is_name(step_id):
+        # What nearly every step is given.
+        if type(step_id) is str and step_id and step_id.isascii():
             return step_id, None, None
         return _parts(step_id)
 

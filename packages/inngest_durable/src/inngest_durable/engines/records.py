@@ -59,6 +59,14 @@ class SaveMemo(Struct, frozen=True, gc=False):
     started_at: float | None = None
 
 
+class SaveCompleted(SaveMemo, frozen=True, gc=False):
+    """
+    The memo of a step that completed at its first attempt, and was not recorded before: what nearly every memo is.
+
+    With *started_at* and *at* it tells all that a run event would.
+    """
+
+
 class ParkRun(Struct, frozen=True, gc=False):
     """
     running -> waiting, if the run is still at *epoch*.
@@ -216,6 +224,7 @@ class PruneEvents(Struct, frozen=True):
 Write = (
     Insert
     | SaveMemo
+    | SaveCompleted
     | SaveMemoWith
     | ParkRun
     | WakeRun

@@ -40,6 +40,7 @@ from .records import (
     Insert,
     ParkRun,
     RecoverRun,
+    SaveCompleted,
     SaveMemo,
     SaveMemoWith,
     Write,
@@ -82,10 +83,11 @@ class Numbers:
         self._last = max(self._last, number)
 
 
-def is_in_memo(write: SaveMemo) -> bool:
-    """Whether the memo tells all: of a step that completed at its first attempt, and was not recorded before."""
-    memo = write.memo
-    return memo.attempt == 1 and memo.state is _COMPLETED and memo.op is _RUN
+def saving(run_id: str, epoch: int, memo: Memo, progress: bool, at: float, started_at: float | None) -> SaveMemo:
+    """Return the write of *memo*: `SaveCompleted` if that tells all."""
+    if started_at is not None and memo.attempt == 1 and memo.state is _COMPLETED and memo.op is _RUN:
+        return SaveCompleted(run_id, epoch, memo, progress, at, started_at)
+    return SaveMemo(run_id, epoch, memo, progress, at, started_at)
 
 
 def run_event_from(run_id: str, row: tuple[int, float, str, str, float]) -> RunEvent:
@@ -100,24 +102,17 @@ def completed_at_once(run_id: str, number: int, key: str, started_at: float, end
     return RunEvent(run_id, ended_at, STEP_COMPLETED, encoded(ended), number)
 
 
-def events_of(write: Write) -> Iterable[RunEvent]:
-    """Return what *write* has made true, not numbered yet; nothing that a memo or the run's row tells."""
-    tell = _TELL.get(type(write))
-    return () if tell is None else tell(write)
-
-
 def all_events_of(write: Write) -> Iterable[RunEvent]:
     """Return what *write* has made true, those included that are in the run's row and in a memo."""
     if isinstance(write, Insert):
         return (start_of(write.run, write.run.owner, os.getpid()),)
-    if isinstance(write, SaveMemo) and write.started_at is not None and is_in_memo(write):
+    if isinstance(write, SaveCompleted) and write.started_at is not None:
         return (completed_at_once(write.run_id, 0, write.memo.key, write.started_at, write.at),)
-    return events_of(write)
+    tell = TELL.get(type(write))
+    return () if tell is None else tell(write)
 
 
 def _saved(write: SaveMemo) -> Iterable[RunEvent]:
-    if is_in_memo(write):
-        return ()
     return (_memo_event(write.run_id, write.memo, write.at, write.started_at),)
 
 
@@ -176,7 +171,8 @@ def _recovered(write: RecoverRun) -> Iterable[RunEvent]:
     return (RunEvent(write.run_id, write.wake_at, RUN_RECOVERED, encoded(data)),)
 
 
-_TELL: dict[type[Write], Callable[[Any], Iterable[RunEvent]]] = {
+# By kind of write: what each has made true, not numbered yet. Nothing for one that a memo or the run's row tells.
+TELL: dict[type[Write], Callable[[Any], Iterable[RunEvent]]] = {
     SaveMemo: _saved,
     SaveMemoWith: _saved_with,
     AddEvents: _arrived,

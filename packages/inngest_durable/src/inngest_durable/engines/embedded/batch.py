@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from sqlite3 import (
     Connection,
     Cursor,
@@ -23,10 +23,11 @@ from sqlite3 import (
 
 from msgspec import Struct
 
+from ..._core.run_events import RunEvent
 from ...errors import StoreError
 from ..base import FencedError
 from ..records import Write
-from ..told import TAKES_OVER, events_of
+from ..told import TAKES_OVER, TELL
 from .forks import forks
 from .queries import QUERIES
 from .writes import EXECUTE, NUMBERS
@@ -154,8 +155,8 @@ def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exce
                     failures[index] = _fenced(write)
                     break
                 size += written
-                if tells:
-                    events.add(write)
+                if tells and (tell := TELL.get(type(write))) is not None:
+                    events.add(tell(write))
         except Exception as error:
             if _blames_row(error):
                 raise _RefusedError(index) from error
@@ -177,9 +178,9 @@ class _Events:
         """Go on after the numbers that other processes have given."""
         self._pass_by(_LAST_RUN_EVENT)
 
-    def add(self, write: Write) -> None:
-        """Take what *write* tells, which has been executed."""
-        for event in events_of(write):
+    def add(self, told: Iterable[RunEvent]) -> None:
+        """Take what a write tells, which has been executed."""
+        for event in told:
             if event.kind in TAKES_OVER:
                 self._pass_by(_LAST_STEP, event.run_id)
             self._rows.append((NUMBERS.take(), event.run_id, event.at, event.kind, event.data))

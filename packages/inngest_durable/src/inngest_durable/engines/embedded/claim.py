@@ -11,8 +11,9 @@ from ..._core.invoke_flow import family, is_child
 from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, RunStatus
 from ..attempts import Attempt, Starts, tell_progress
 from ..base import Clock, FencedError, TimerHandle
-from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemo, SaveMemoWith, WakeRun, Write
+from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemoWith, WakeRun, Write
 from ..store import Store
+from ..told import saving
 from ..ulids import new_ulid
 
 # How long a new run's row waits to be written together with the first checkpoint.
@@ -122,7 +123,7 @@ class EmbeddedClaim:
         run, attempt = self.run, self.attempts.pop(memo.key, None)
         progress = self._recovered and memo.is_final
         started_at = None if attempt is None else attempt.at
-        write = SaveMemo(run.id, run.epoch, memo, progress, self._engine.clock.now(), started_at)
+        write = saving(run.id, run.epoch, memo, progress, self._engine.clock.now(), started_at)
         return self._store.write(write) if self._row is None else self._write(write)
 
     async def save_with(self, memo: Memo, along: Along) -> Memo:

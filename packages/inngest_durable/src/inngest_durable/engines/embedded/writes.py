@@ -27,12 +27,13 @@ from ..records import (
     PruneEvents,
     PruneRuns,
     RecoverRun,
+    SaveCompleted,
     SaveMemo,
     SaveMemoWith,
     WakeRun,
     Write,
 )
-from ..told import Numbers, is_in_memo
+from ..told import Numbers
 from . import waits
 from .queries import QUERIES
 from .rows import failure_text, packed
@@ -121,40 +122,48 @@ def _insert_with_all(cursor: Cursor, run: Run, request: bytearray) -> None:
 def _save_memo(cursor: Cursor, write: SaveMemo) -> int:
     memo, result = write.memo, write.memo.result
     text = "" if result is None else result.decode()
-    if result is not None and write.started_at is not None and is_in_memo(write):
-        cursor.execute(
-            _SAVE_COMPLETED,
-            (
-                write.run_id,
-                write.epoch,
-                write.epoch,
-                memo.key,
-                memo.id,
-                NUMBERS.take(),
-                memo.fingerprint,
-                text,
-                write.started_at,
-                write.at,
-            ),
-        )
-    else:
-        cursor.execute(
-            _SAVE_MEMO,
-            (
-                memo.key,
-                memo.id,
-                memo.op._value_,
-                memo.state._value_,
-                NUMBERS.take(),
-                memo.attempt,
-                -1 if memo.wake_at is None else memo.wake_at,
-                memo.fingerprint,
-                "" if memo.failure is None else failure_text(memo.failure),
-                text,
-                write.run_id,
-                write.epoch,
-            ),
-        )
+    cursor.execute(
+        _SAVE_MEMO,
+        (
+            memo.key,
+            memo.id,
+            memo.op._value_,
+            memo.state._value_,
+            NUMBERS.take(),
+            memo.attempt,
+            -1 if memo.wake_at is None else memo.wake_at,
+            memo.fingerprint,
+            "" if memo.failure is None else failure_text(memo.failure),
+            text,
+            write.run_id,
+            write.epoch,
+        ),
+    )
+    return _saved(cursor, write, text)
+
+
+def _save_completed(cursor: Cursor, write: SaveCompleted) -> int:
+    memo, epoch = write.memo, write.epoch
+    text = memo.result.decode() if memo.result else ""
+    cursor.execute(
+        _SAVE_COMPLETED,
+        (
+            write.run_id,
+            epoch,
+            epoch,
+            memo.key,
+            memo.id,
+            NUMBERS.take(),
+            memo.fingerprint,
+            text,
+            write.started_at,
+            write.at,
+        ),
+    )
+    return _saved(cursor, write, text)
+
+
+def _saved(cursor: Cursor, write: SaveMemo, text: str) -> int:
     if not cursor.rowcount:
         return 0
     if write.progress:
@@ -240,6 +249,7 @@ def _prune(cursor: Cursor, write: PruneRuns) -> int:
 EXECUTE: dict[type[Write], Callable[[Cursor, Any], int]] = {
     Insert: _insert,
     SaveMemo: _save_memo,
+    SaveCompleted: _save_completed,
     ParkRun: _park,
     WakeRun: _wake,
     RecoverRun: _recover,

@@ -17,6 +17,7 @@ from ..._core.model import Failure, Finish, Memo, Park, RecordedRequest, Run, Ru
 from ..attempts import Attempt, tell_progress
 from ..base import FencedError, TimerHandle
 from ..records import AddRunEvent, Found, Insert, SaveMemo, SaveMemoWith
+from ..told import saving
 from .checkpoints import Checkpoints
 from .delivery import UNDELIVERED, is_outage
 from .errands import Errands
@@ -187,7 +188,7 @@ class InngestClaim:
         attempt = self.attempts.pop(memo.key, None)
         started_at = None if attempt is None else attempt.at
         await self.keep(memo, started_at)
-        self._engine.followed.note(SaveMemo(self.run.id, self.run.epoch, memo, False, self.now(), started_at))
+        self._engine.followed.note(saving(self.run.id, self.run.epoch, memo, False, self.now(), started_at))
 
     async def save_with(self, memo: Memo, along: Along) -> Memo:
         """

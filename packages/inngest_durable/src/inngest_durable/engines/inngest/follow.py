@@ -26,7 +26,7 @@ from ..records import (
     SaveMemoWith,
     Write,
 )
-from ..told import all_events_of
+from ..told import all_events_of, saving
 from ..watch import Watch
 from .state import RunState
 
@@ -84,7 +84,7 @@ class Followed:
             memo = record.memo
             # Without a time of its own, a quick attempt would be told by nothing but its memo.
             started_at = record.at if record.started_at is None and memo.op is StepOp.RUN else record.started_at
-            saved = SaveMemo(run.id, record.pass_number, memo, at=record.at, started_at=started_at)
+            saved = saving(run.id, record.pass_number, memo, False, record.at, started_at)
             if not self._is_known(run.id, _told_of(saved)):
                 for event in all_events_of(saved):
                     self._tell(event)
