@@ -231,6 +231,8 @@ class WaitressThread(WsgiThread):
         own = self._listener.dup()
         self._server = waitress.server.create_server(self._app, sockets=[own], threads=32, url_prefix=self._root_path)
         self._server.run()
+        # A server that was closed keeps its threads: in a process with hundreds of tests there are thousands.
+        self._server.task_dispatcher.set_thread_count(0)
 
     def _is_started(self) -> bool:
         return self._server is not None
