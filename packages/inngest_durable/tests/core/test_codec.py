@@ -453,6 +453,18 @@ def test_annotation_is_that_of_the_function_within_a_decorator() -> None:
     assert result_codec(logged(hold)).decode(b'"first"') is Cabin.FIRST
 
 
+def test_annotation_in_a_copy_of_a_module_means_the_copys_type() -> None:
+    """Functions at the same place of two files have equal code, though a name in them is another type."""
+    old = {"__name__": "orders_v1", "Order": Flight}
+    new = {"__name__": "orders_v2", "Order": Seat}
+    for module in (old, new):
+        exec("def load() -> 'Order': ...", module)
+    results = [result_codec(module["load"]) for module in (old, new)]  # type: ignore[arg-type]  # exec has put it there
+
+    assert old["load"].__code__ == new["load"].__code__  # type: ignore[attr-defined]
+    assert results[1].decode(results[1].encode(Seat(12))) == Seat(12)
+
+
 def test_codecs_of_types_that_are_made_for_each_request_are_not_kept() -> None:
     """A handler may define a dataclass within, and a step function that returns it."""
     for number in range(MOST_CODECS + 10):

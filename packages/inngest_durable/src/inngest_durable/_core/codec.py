@@ -82,8 +82,9 @@ def result_codec(function: AnyFunction) -> ResultCodec:
     if returns is Any:
         return _PLAIN
     # By its code, not by the function: a nested one is made anew for each request, and holds on to what it closes over.
-    # What a decorator makes of two functions has the same code; that of the functions within differs.
-    key = getattr(function, "__code__", function), returns
+    # What a decorator makes of two functions has the same code; that of the functions within differs. Code says nothing
+    # of its file: in a copy of a module it is equal, and the annotation means the copy's type.
+    key = function.__module__, getattr(function, "__code__", function), returns
     try:
         codec = _codecs.get(key)
     except TypeError:
@@ -200,4 +201,4 @@ def _anything() -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_to_builtins)
 _PLAIN = ResultCodec(_anything)
 _PLAIN._name = "the step function"
-_codecs: dict[tuple[Any, Any], ResultCodec] = {}
+_codecs: dict[tuple[str, Any, Any], ResultCodec] = {}
