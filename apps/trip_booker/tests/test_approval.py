@@ -74,7 +74,7 @@ async def test_cancelled_trip_takes_nothing_back_and_cannot_be_approved(client: 
 
 
 async def test_first_decision_counts(client: Client, world: World) -> None:
-    """Two clicks, or two bosses: the second event has the ID of the first, and is the same event."""
+    """Two clicks, or two bosses: nobody waits for the second event any more."""
     redirect = await client.post("/api/trips", json=DEAR)
     await decide(client, True)
     await decide(client, False)
@@ -82,6 +82,35 @@ async def test_first_decision_counts(client: Client, world: World) -> None:
 
     assert response.status_code == 200
     assert outcomes(world).count("charged") == 1
+
+
+async def test_decision_that_came_too_early_can_be_made_again(client: Client, world: World) -> None:
+    """Before the run waits nobody hears of it; that must not make the trip undecidable."""
+    await decide(client, True)
+    redirect = await client.post("/api/trips", json={**DEAR, "decideSeconds": 5})
+    await decide(client, True)
+    response = await client.get(redirect.headers["location"])
+
+    assert response.status_code == 200
+    assert outcomes(world).count("charged") == 1
+
+
+async def test_declined_card_gives_the_seat_back(client: Client, world: World) -> None:
+    """An approved trip that is not paid holds nothing."""
+    redirect = await client.post("/api/trips?fail=process-payment:always", json=DEAR)
+    await decide(client, True)
+    response = await client.get(redirect.headers["location"])
+
+    assert (response.status_code, (await response.get_json())["error"]["step"]) == (502, "process-payment")
+    assert outcomes(world) == ["found", "held", "CARD_DECLINED", "released"]
+
+
+async def test_failed_ticketing_refunds_and_gives_the_seat_back(client: Client, world: World) -> None:
+    query = "fail=confirm-booking:always"
+    response = await client.post(f"/api/trips?{query}", json={**TRIP, "budget": 10_000}, follow_redirects=True)
+
+    assert (response.status_code, (await response.get_json())["error"]["step"]) == (502, "confirm-booking")
+    assert outcomes(world)[-2:] == ["refunded", "released"]
 
 
 async def test_decision_about_another_trip_does_not_count(client: Client, world: World) -> None:

@@ -48,6 +48,14 @@ async def test_only_what_was_booked_is_taken_back(client: Client, world: World) 
     assert outcomes(world) == ["airline booked", "hotels NO_ROOM", "airline cancelled"]
 
 
+async def test_taking_back_does_not_give_up_soon(client: Client, world: World) -> None:
+    """A hotel that cannot be reached for a while must not keep the flight booked."""
+    status, answer = await book(client, "fail=process-payment:always,cancel-hotel:5")
+
+    assert (status, answer["undone"]) == (402, UNDONE)
+    assert outcomes(world)[-7:] == ["hotels CANCEL_TIMEOUT"] * 5 + ["hotels cancelled", "airline cancelled"]
+
+
 def test_server_that_dies_while_it_takes_back_goes_on_with_the_rest(demo: TripBooker) -> None:
     """Each thing is taken back once, by whichever process got to it."""
     with suppress(httpx.TransportError):

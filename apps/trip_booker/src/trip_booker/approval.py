@@ -2,16 +2,16 @@
 Book a trip that somebody has to approve: wait for a person, for a day if need be, without anything in memory.
 
 The seat is held while the run waits for the event ``trip/approved`` of this booking. Approved, the card is charged;
-rejected, or if nobody decides in time, the seat is given back.
+rejected, or if nobody decides in time, the seat is given back. So it is if the payment or the ticket fails for good.
 """
 
 from __future__ import annotations
 
-from inngest_durable import Event, step
+from inngest_durable import Event, StepError, step
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
-from trip_booker import airline
+from trip_booker import airline, payments
 from trip_booker.bodies import read_decision, read_trip
 from trip_booker.booking import charge_card, confirm_booking, reserve_flight
 from trip_booker.client import inngest
@@ -42,8 +42,16 @@ async def book_approved_trip() -> ResponseReturnValue:
             message = f"the trip costs ${seat['price']}, which is over the budget of ${budget}, and {why}"
             return {"success": False, "bookingId": booking_id, "error": {"code": code, "message": message}}, 409
 
-    payment = await step.run("process-payment", charge_card, booking_id, seat["price"])
-    confirmation = await step.run("confirm-booking", confirm_booking, booking_id, seat, payment)
+    payment = None
+    try:
+        payment = await step.run("process-payment", charge_card, booking_id, seat["price"])
+        confirmation = await step.run("confirm-booking", confirm_booking, booking_id, seat, payment)
+    except StepError:
+        if payment is not None:
+            await step.run("refund-payment", payments.refund, booking_id, payment)
+        await step.run("release-seat", airline.release, booking_id, seat)
+        raise
+
     return {
         "success": True,
         "bookingId": booking_id,
@@ -55,8 +63,8 @@ async def book_approved_trip() -> ResponseReturnValue:
 
 @blueprint.post("/api/trips/<booking_id>/decision")
 async def decide(booking_id: str) -> ResponseReturnValue:
-    """Tell the run that waits for this booking; asking twice decides once."""
+    """Tell the run that waits for this booking; the first decision counts."""
     approved = read_decision(await request.get_json(silent=True))
     data = {"bookingId": booking_id, "approved": approved}
-    [event_id] = await inngest.send(Event("trip/approved", data, id=f"decision-{booking_id}"))
+    [event_id] = await inngest.send(Event("trip/approved", data))
     return {"eventId": event_id, "approved": approved}, 202

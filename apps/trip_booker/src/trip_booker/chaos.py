@@ -60,6 +60,7 @@ STEPS = {
         "reserve-flight": ("airline", "reserve"),
         "process-payment": ("payments", "charge"),
         "confirm-booking": ("airline", "confirm"),
+        "refund-payment": ("payments", "refund"),
         "release-seat": ("airline", "release"),
     },
     "orders": {

@@ -146,7 +146,7 @@ PATTERNS = {
         "POST",
         "/api/trips",
         ("search-availability", "reserve-flight", "wait-for-approval", "process-payment", "confirm-booking"),
-        ("release-seat",),
+        _FLIGHT_UNDO,
     ),
     "hold": Pattern(
         "Hold a seat",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from inngest_durable import StepError, step
+from inngest_durable import RetryPolicy, StepError, StepOptions, step
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
@@ -21,6 +21,9 @@ from trip_booker.client import inngest
 from trip_booker.package import book_car, book_flight, book_hotel
 
 blueprint = Blueprint("saga", __name__)
+
+# For some minutes: what cannot be taken back is left to a person.
+TAKE_BACK = RetryPolicy(max_retries=20, initial="100ms")
 
 
 @blueprint.post("/api/tours")
@@ -41,7 +44,7 @@ async def book_tour() -> ResponseReturnValue:
         payment = await step.run("process-payment", charge_card, booking_id, total)
     except StepError as failed:
         for cancel_step, cancel, booking in reversed(booked):
-            await step.run(cancel_step, cancel, booking_id, booking)
+            await step.run(StepOptions(cancel_step, retries=TAKE_BACK), cancel, booking_id, booking)
         error = {"code": "TOUR_FAILED", "step": failed.step_id, "message": failed.message}
         undone = [cancel_step for cancel_step, _, _ in reversed(booked)]
         return {"success": False, "bookingId": booking_id, "error": error, "undone": undone}, 402
