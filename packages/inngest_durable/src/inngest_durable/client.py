@@ -49,8 +49,8 @@ class Inngest:
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 
     Raises:
-        ConfigurationError: *app_id* is empty, *engine* is another application's, or the environment asks for an
-            Inngest server that cannot be used.
+        ConfigurationError: *app_id* is no name, *engine* is none or another application's, or the environment asks for
+            an Inngest server that cannot be used.
     """
 
     def __init__(
@@ -64,8 +64,7 @@ class Inngest:
         event_key: str | None = None,
         handle_signals: bool = True,
     ) -> None:
-        if not app_id:
-            raise ConfigurationError("app_id is empty: give your application a name")
+        _check_arguments(app_id, engine)
         self.app_id = app_id
         self.engine: Engine = engine or _engine_of(os.environ)
         if self.engine.app_id not in ("", app_id):
@@ -118,8 +117,8 @@ class Inngest:
                 is, e.g. the user's ID where the login is a cookie. By default the ``Authorization`` header tells.
 
         Raises:
-            ConfigurationError: The client has no adapter, the ID is taken, the handler does not fit the framework,
-                or *idempotency_scope* is ``async def``.
+            ConfigurationError: The client has no adapter, the ID is taken, the handler is none or does not fit the
+                framework, or *idempotency_scope* is ``async def``.
             ValueError: *retries* or *timeout* cannot be read.
         """
         policy = retry_policy(retries) or RetryPolicy()
@@ -128,6 +127,10 @@ class Inngest:
             refuse_async(idempotency_scope)
 
         def wrap(decorated: Callable[..., Any]) -> Any:
+            if not callable(decorated):
+                raise ConfigurationError(
+                    f"endpoint() takes a handler, not {decorated!r}: an ID is given by @inngest.endpoint(id=…)"
+                )
             endpoint_id = id or _name_of(decorated)
             scope = None if idempotency_scope is None else checked_scope(idempotency_scope, endpoint_id)
             return self.endpoints.add(decorated, EndpointOptions(endpoint_id, policy, timeout_seconds, scope))
@@ -304,6 +307,18 @@ class Inngest:
         if self._edge is None:
             raise ConfigurationError("a run was recovered, but there is no application: call inngest.init_app(app)")
         await self._edge.reenter(claim)
+
+
+def _check_arguments(app_id: object, engine: object) -> None:
+    if app_id == "":
+        raise ConfigurationError("app_id is empty: give your application a name")
+    if not isinstance(app_id, str):
+        raise ConfigurationError(
+            f'app_id is a name such as "shop", not a {type(app_id).__name__}: applications go to inngest.init_app(app)'
+        )
+    # A path in its place, or the class.
+    if engine is not None and not hasattr(type(engine), "begin"):
+        raise ConfigurationError(f"engine is an engine, not {engine!r}: write EmbeddedEngine(path) or InngestEngine()")
 
 
 def _engine_of(environ: Mapping[str, str]) -> Engine:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from quart import Quart, Request, Response, current_app, has_request_context, request
+from quart import Quart, Request, Response, current_app, has_request_context, has_websocket_context, request
 
 from . import _werkzeug
 from ._asgi import AsgiEdge
@@ -94,8 +94,11 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
 
         @functools.wraps(handler)
         async def view(*args: Any, **kwargs: Any) -> Any:
-            # Once: the proxy looks for it at each attribute.
-            current: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy has it
+            try:
+                # Once: the proxy looks for it at each attribute.
+                current: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy has it
+            except RuntimeError as error:
+                raise _no_request(endpoint) from error
             holder = _werkzeug.holder_in(current.scope)
             holder.body_seconds = current.body_timeout
             _werkzeug.note_key(holder, endpoint, first_header(current.scope["headers"], b"idempotency-key"))
@@ -129,6 +132,14 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
             return _sent_by_edge(await _werkzeug.look_up(client, request)())
 
         return _werkzeug.output_view(inngest_runs)
+
+
+def _no_request(endpoint: Endpoint) -> ConfigurationError:
+    if has_websocket_context():
+        return ConfigurationError(
+            f"{endpoint.id} is on a websocket route: a durable endpoint answers an HTTP request, so call one from there"
+        )
+    return ConfigurationError(f"{endpoint.id} was called outside a request: put it on a route of the application")
 
 
 def _sent_by_edge(answer: http.Answer) -> Response:

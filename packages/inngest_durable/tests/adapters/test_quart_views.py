@@ -219,8 +219,8 @@ def test_websocket_passes_through(tmp_path: Path, serve: Serve, server: type[Any
     assert _say(site.server.port, "/echo", "hello") == "you said hello"
 
 
-def test_websocket_endpoint_is_refused(tmp_path: Path, serve: Serve) -> None:
-    """A websocket route cannot be durable: the connection is refused, and no step runs."""
+def test_websocket_endpoint_is_refused(tmp_path: Path, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A websocket route cannot be durable: the connection is refused, no step runs, and the log says why."""
     app, inngest, outside = small_app(tmp_path)
 
     @app.websocket("/")
@@ -234,6 +234,7 @@ def test_websocket_endpoint_is_refused(tmp_path: Path, serve: Serve) -> None:
     with pytest.raises(AssertionError, match="closed"):
         _say(site.server.port, "/", "hello")
     assert outside.counts() == {}
+    assert "is on a websocket route: a durable endpoint answers an HTTP request" in caplog.text
 
 
 def _say(port: int, path: str, text: str) -> str:
