@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from inngest_durable import EmbeddedEngine, Inngest
+from inngest_durable import EmbeddedEngine, Inngest, step
+from inngest_durable.quart import endpoint_adapter
 from inngest_durable.testing import VirtualClock
 from quart import Quart
 
-from docs.examples import awaited, fetched, invoked, retried
+from docs.examples import awaited, drawn, fetched, invoked, retried
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,49 @@ async def answer_of(client: Any, clock: VirtualClock, redirect: Any) -> Any:
                 return answer
             await clock.advance("10m")
             await asyncio.sleep(0.01)
+
+
+async def test_winner_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay would draw somebody else, and at another time."""
+    drawn.told[:] = []
+    winners = iter(("ada", "bob"))
+    monkeypatch.setattr(random, "choice", lambda players: next(winners))
+    async with served(drawn.app, drawn.inngest) as (client, clock):
+        redirect = await client.post("/raffles/ada-bob")
+        answer = await answer_of(client, clock, redirect)
+
+        assert (await answer.get_json())["winner"] == "ada"
+    assert drawn.told == ["ada"]
+
+
+async def test_step_that_a_timeout_has_left_is_there_at_the_replay() -> None:
+    """The step ends and is recorded, so the replay does not time out, and takes the other way."""
+    app = Quart(__name__)
+    inngest = Inngest("impatient", endpoint_adapter)
+    may_answer = asyncio.Event()
+
+    async def slow() -> str:
+        await may_answer.wait()
+        return "answer"
+
+    @app.post("/")
+    @inngest.endpoint
+    async def ask() -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                heard = await step.run("ask", slow)
+        except TimeoutError:
+            heard = "nothing"
+            may_answer.set()
+        await step.sleep("pause", "1h")
+        return heard
+
+    inngest.init_app(app)
+    async with served(app, inngest) as (client, clock):
+        redirect = await client.post("/")
+        answer = await answer_of(client, clock, redirect)
+
+        assert (redirect.status_code, await answer.get_data(as_text=True)) == (303, "answer")
 
 
 async def test_letter_is_mailed_after_two_failures() -> None:
