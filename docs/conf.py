@@ -44,6 +44,8 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+# An extra of the package, which its pages are made without.
+autodoc_mock_imports = ["opentelemetry"]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_use_rtype = False
