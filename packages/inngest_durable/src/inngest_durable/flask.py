@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -36,6 +37,8 @@ __all__ = ["FlaskAdapter", "current_pass", "endpoint_adapter"]
 T = TypeVar("T")
 
 HELD_WAITS = 2
+# How long the only thread of a process is held: all others wait meanwhile.
+ONLY_THREAD_SECONDS = 2.0
 
 
 class FlaskAdapter(_werkzeug.WerkzeugAdapter):
@@ -65,7 +68,8 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
                 returns the URL; it runs on the engine's event loop, in the context of the request, and must not block.
             held_waits: How many clients each process holds at the wait URL at a time. Each takes a thread of the
                 server for up to 25 s; further ones are answered ``202`` with ``Retry-After: 1`` at once, unless their
-                run has ended. Set it to less than the server has threads.
+                run has ended. Set it to less than the server has threads. Where it has one in each process, a client
+                is held for 2 s, and sent round.
         """
         return FlaskAdapter(async_redirect_url, held_waits)
 
@@ -126,7 +130,10 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
 
     def _view(self, client: Lifecycle, *, is_stream: bool = False) -> Callable[..., Response]:
         def inngest_output(run_id: str = "", **_: str) -> Response:
-            return _sent_by_edge(portal.call(self._answer, client, _werkzeug.query_of(request, run_id, is_stream)))
+            query = _werkzeug.query_of(request, run_id, is_stream)
+            if _is_only_thread(request.environ):
+                query = replace(query, most_seconds=ONLY_THREAD_SECONDS)
+            return _sent_by_edge(portal.call(self._answer, client, query))
 
         return _werkzeug.output_view(inngest_output)
 
@@ -140,7 +147,8 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
             self._hold(-may_hold)
         if not isinstance(answer, http.StreamedResponse):
             return answer
-        if not may_hold:
+        # A stream goes on for as long as its run.
+        if not may_hold or query.most_seconds < http.WAIT_SECONDS:
             return http.unavailable("as many clients follow runs as there are threads for")
         return http.StreamedResponse(answer.status, answer.headers, self._held_stream(answer.chunks))
 
@@ -168,6 +176,11 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
             return _sent_by_edge(portal.call(started, _werkzeug.look_up(client, request)))
 
         return _werkzeug.output_view(inngest_runs)
+
+
+def _is_only_thread(environ: Mapping[str, Any]) -> bool:
+    """Whether the server serves one request at a time in each process. The framework's test client is no server."""
+    return not environ.get("wsgi.multithread", True) and "SERVER_SOFTWARE" in environ
 
 
 async def _started(client: Lifecycle) -> None:

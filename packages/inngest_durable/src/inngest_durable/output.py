@@ -31,6 +31,7 @@ class OutputQuery:
         follows: Whether it asks for the events of the run, not for its answer.
         last_event_id: The last event that the client has seen, or empty.
         root_path: Prefix of the application's URLs.
+        most_seconds: How long it may be held, whatever its client would prefer.
     """
 
     method: str
@@ -44,6 +45,7 @@ class OutputQuery:
     follows: bool = False
     last_event_id: str = ""
     root_path: str = ""
+    most_seconds: float = http.WAIT_SECONDS
 
 
 async def output_or_events(engine: Engine, cors: http.Cors, query: OutputQuery, may_hold: bool = True) -> http.Answer:
@@ -73,7 +75,8 @@ async def _answer(engine: Engine, query: OutputQuery, may_hold: bool) -> Recorde
         return refused
     if query.method == "DELETE":
         return await _cancelled(engine, query.run_id)
-    run = await engine.ended(query.run_id, http.prefer_wait(query.prefer) if may_hold else 0.0)
+    held_seconds = min(http.prefer_wait(query.prefer), query.most_seconds) if may_hold else 0.0
+    run = await engine.ended(query.run_id, held_seconds)
     if run is None:
         return _NO_SUCH_RUN
     if run.status is RunStatus.CANCELLED:

@@ -94,6 +94,20 @@ def test_waiting_clients_leave_threads_to_others(gunicorn: Gunicorn) -> None:
     assert [answer.status_code for answer in held] == [303, 303]
 
 
+def test_only_thread_is_soon_given_to_others(gunicorn: Gunicorn) -> None:
+    """Gunicorn's default has one thread in each worker: who waits there is sent round, and who would follow refused."""
+    site = gunicorn("--workers", "1", "--worker-class", "sync", "--threads", "1")
+    location = site.get("/asleep").headers["location"]
+    began = time.monotonic()
+    held = site.get(location)
+    held_seconds = time.monotonic() - began
+    follower = site.get(location.replace("/output?", "/events?"))
+
+    assert (held.status_code, held.headers["location"]) == (303, f"{location}&n=1")
+    assert 1 < held_seconds < 10
+    assert follower.status_code == 503
+
+
 def test_held_client_is_answered_when_the_run_ends(gunicorn: Gunicorn) -> None:
     """Who is held at the wait URL has the answer a moment after the end."""
     site = gunicorn("--workers", "1")
