@@ -163,7 +163,7 @@ class OutsideEndpointError(StepUsageError):
 
     hint = (
         "Call steps from a handler under @inngest.endpoint, which goes below the route's decorator, or from a task "
-        "that the handler started, before it returns."
+        "that the handler started, before it returns; in threads by group.parallel, which knows their handler."
     )
 
 
