@@ -545,7 +545,36 @@ def test_fingerprint_tells_calls_apart() -> None:
 def test_fingerprint_of_arguments_without_json_form_is_the_name() -> None:
     """A session or a client says nothing of a call that would be the same in another process."""
     assert fingerprint(Desk.find, (Plain(),), {}) == f"{__name__}.Desk.find"
-    assert fingerprint(Desk.find, (1,), {"client": Plain()}) == f"{__name__}.Desk.find"
+
+
+def test_fingerprint_hints_at_what_has_a_json_form_beside_what_has_none() -> None:
+    """The name identifies the call; two calls with the same session are told apart all the same."""
+    one, other, again = (fingerprint(Desk.find, (row,), {"client": Plain()}) for row in (1, 2, 1))
+
+    assert one == again != other
+    assert one.startswith(f"{__name__}.Desk.find holding ")
+
+
+def test_fingerprint_hints_at_what_a_closure_and_a_method_hold() -> None:
+    """They stand for arguments."""
+
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("outside a request")
+
+    def closure(who: Any, client: Any) -> Callable[..., Any]:
+        async def call() -> Any:
+            return who, client, unset
+
+        if who == "never":
+            unset = None
+        return call
+
+    hints = [fingerprint(closure(who, Refusing()), (), {}) for who in ("alice", "bob")]
+    methods = [fingerprint(Flight(who, LEAVES, Decimal(1)).__repr__, (), {}) for who in ("alice", "bob")]
+
+    assert fingerprint(closure(None, Refusing()), (), {}).endswith(".call")
+    assert len({*hints, *methods}) == 4
 
 
 def test_fingerprint_is_the_same_in_every_process() -> None:

@@ -94,6 +94,50 @@ async def test_branches_keep_their_steps_apart(grouped: bool) -> None:
 
 
 @in_virtual_time
+async def test_branches_are_told_apart_by_what_their_closures_hold() -> None:
+    """Which comes first to its step may be chance: neither takes the other's result."""
+    process, work = Process(), Work()
+    waits = iter((1.0, 2.0, 2.0, 1.0))
+
+    async def handle() -> list[str]:
+        async def book(name: str, wait: float) -> str:
+            await asyncio.sleep(wait)
+
+            async def reserve() -> Any:
+                return await work.do(f"seat of {name}")
+
+            return await step.run("reserve", reserve)
+
+        seats = await asyncio.gather(book("alice", next(waits)), book("bob", next(waits)))
+        await step.sleep("pause", "1h")
+        return list(seats)
+
+    assert await process.run_to_end(handle) == ["seat of alice", "seat of bob"]
+
+
+@in_virtual_time
+async def test_what_a_closure_holds_may_be_another_at_a_replay() -> None:
+    """It is a hint: a completed step does not run again because of it."""
+    process, work = Process(), Work()
+    traces = iter(("trace 1", "trace 2"))
+
+    async def handle() -> Any:
+        trace = next(traces)
+
+        async def charge() -> Any:
+            return await work.do(trace)
+
+        async def pay() -> Any:
+            return await step.run("charge", charge)
+
+        [charged] = await asyncio.gather(pay())
+        await step.sleep("pause", "1h")
+        return charged
+
+    assert await process.run_to_end(handle) == "trace 1"
+
+
+@in_virtual_time
 async def test_branches_that_a_semaphore_holds_back_do_each_piece_once() -> None:
     """Whichever are let in first at a replay, a branch is known by its own first step."""
     process, work = Process(), Work()

@@ -6,12 +6,13 @@ A value is encoded, decoded and only then saved, so that the first pass sees wha
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
 import math
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from ..errors import StepValueError
+from .journal import HINT
 
 AnyFunction = Callable[..., Any]
 
@@ -110,7 +112,8 @@ def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, 
     """
     Return what identifies a call: the function's qualified name and, where they encode, a digest of its arguments.
 
-    Arguments without a JSON form (a session, a client) leave the name alone.
+    Where an argument has no JSON form (a session, a client), or there is none, the name alone identifies the call. It
+    is followed by a hint then: a digest of what else the function is given or holds, as a closure does.
     """
     name = qualified_name(function)
     partials: list[Any] = []
@@ -118,12 +121,36 @@ def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, 
         partials += [function.args, function.keywords]
         function = function.func
     if not (args or kwargs or partials):
-        return name
+        return name + _hint(_held_by(function))
     try:
         encoded = msgspec.json.encode([args, kwargs, partials], enc_hook=_to_builtins, order="sorted")
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return name
-    return f"{name}({blake2b(encoded, digest_size=8).hexdigest()})"
+        return name + _hint([*args, *kwargs.values(), *_held_by(function)])
+    return f"{name}({_digest(encoded)})"
+
+
+def _held_by(function: AnyFunction) -> list[Any]:
+    """Return what *function* knows beside its arguments: the variables of a closure, the object of a method."""
+    held = [getattr(function, "__self__", None)]
+    for cell in getattr(function, "__closure__", None) or ():
+        # One without a value yet raises.
+        with contextlib.suppress(ValueError):
+            held.append(cell.cell_contents)
+    return held
+
+
+def _hint(values: Iterable[Any]) -> str:
+    """Return a hint made of those *values* that have a JSON form; empty if none has."""
+    encoded = []
+    for value in values:
+        # Whatever an object makes of being asked, a hint is worth no error.
+        with contextlib.suppress(Exception):
+            encoded += [] if value is None else [msgspec.json.encode(value, enc_hook=_to_builtins, order="sorted")]
+    return HINT + _digest(b",".join(encoded)) if encoded else ""
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()
 
 
 def _annotated(function: AnyFunction) -> AnyFunction:

@@ -8,6 +8,7 @@ with equal IDs inside cannot take each other's results.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -173,9 +174,9 @@ class Journal:
 
         Branches with equal IDs may arrive in another order than when they were recorded. A call with arguments takes
         the memo that the same call made, and leaves the others' memos to those who made them. One without arguments
-        looks the same in every branch: there, only the order can tell.
+        looks the same in every branch: there, only the order can tell, where no hint does.
         """
-        if fingerprint.endswith(")"):
+        if fingerprint.endswith(")") or HINT in fingerprint:
             for key in sorted(self._keys_of.get(fingerprint, ()), key=_number):
                 if key not in self._given and _is_numbered(key, base):
                     self._given.add(key)
@@ -183,7 +184,7 @@ class Journal:
         while True:
             key = self._next_free(base)
             memo = self._memos.get(key)
-            if memo is None or memo.fingerprint == fingerprint:
+            if memo is None or _is_same_call(memo.fingerprint, fingerprint):
                 return key
             self._given.discard(key)
 
@@ -204,7 +205,7 @@ class Journal:
                 self.run_id,
                 step.key,
             )
-        if memo.fingerprint != step.fingerprint:
+        if memo.fingerprint != step.fingerprint and not _is_same_call(memo.fingerprint, step.fingerprint):
             raise ReplayMismatchError(
                 f"the memo of step {step.key!r} was made by {memo.fingerprint or 'a step outside any branch'}, "
                 f"and this replay reached it with {step.fingerprint or 'a step outside any branch'}",
@@ -246,6 +247,11 @@ class Journal:
         return [key for key in self._memos if key not in self._given]
 
 
+def _is_same_call(one: str, other: str) -> bool:
+    """Tell whether two fingerprints are of the same call, whatever their hints."""
+    return _HINTED.sub("", one) == _HINTED.sub("", other)
+
+
 def _number(key: str) -> int:
     number = key.rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
@@ -263,6 +269,10 @@ def _size(memo: Memo) -> int:
     return len(memo.failure.message) + len(memo.failure.traceback)
 
 
+# Goes before a digest in a fingerprint that tells branches apart and does not identify the call: it may be another one
+# at a replay, and must not make a completed step run again.
+HINT = " holding "
+_HINTED = re.compile(f"{HINT}[0-9a-f]{{16}}")
 # Ends the fingerprint of a handler's own plain key, so that it is not taken for that of a branch.
 _IN_FLIGHT = " beside steps in flight"
 _DEFAULT_LIMITS = Limits()
