@@ -20,7 +20,7 @@ GREEN, RED, EMPTY = "✓", "✗", "\N{EN DASH}"
 _BEGINNING = """\
 # Crash matrix
 
-Every moment in which the application may die, with every kind of endpoint, on each framework, with one worker process
+Every moment at which the application may die, with every kind of endpoint, on each framework, with one worker process
 and with two. This page is written by
 
 ```sh
@@ -29,51 +29,51 @@ nox -s crash_matrix -- --only sequential/quart/1/after-effect      # one cell: p
 nox -s crash_matrix -- --only 'saga/*/2'                           # all of these
 ```
 
-and a part of it is played by every plain `nox`: each point with both adapters, and with one worker and with two, and
-the patterns in turn.
+and a part of it is played by every plain `nox`: each point with both adapters, with one worker and with two, and the
+patterns in turn.
 """
 
 _MARKS = f"""\
 ## The table
 
-The four marks of a field are Quart with 1 worker and with 2, then Flask with 1 worker and with 2. {GREEN} all that is
-demanded was seen. {RED} something was not. {EMPTY} there is no such moment: see the rules below.
+The four marks in a field are Quart with 1 worker and with 2, then Flask with 1 worker and with 2. {GREEN}: everything
+that is demanded was seen. {RED}: something was not. {EMPTY}: there is no such moment, see the rules below.
 """
 
 _JUDGED = """\
 ## How a cell is judged
 
-Each cell is one play with real processes: uvicorn for Quart, waitress for Flask, on one database file. Three other
-runs are there beforehand: one has ended, one sleeps for an hour, one is busy in a step of the last worker. A client
-sends the request. The process kills itself by SIGKILL at the named moment, or is killed while the run waits. With one
-worker it is started again, and nothing is asked of it; with two, the other one goes on alone, and both are started
-again only if both are dead. (In `migration` the dead one is started again as the next version, beside the other one.)
-The steps write each call and each effect to a ledger: one line each, appended to a file of its own, which survives
-the death of any process. Then:
+Each cell is one play with real processes: uvicorn for Quart, waitress for Flask, on one database file. Three other runs
+exist beforehand: one has ended, one sleeps for an hour, one is busy in a step on the last worker. A client sends the
+request. The process kills itself with SIGKILL at the named moment, or is killed while the run waits. With one worker,
+it is started again, and nothing more is asked of it; with two, the other one goes on alone, and both are started again
+only if both are dead. (In `migration`, the dead one is started again as the next version, beside the other one.) The
+steps write each call and each effect to a ledger: one line each, appended to a separate file, which survives the death
+of any process. Then:
 
-- **The processes died** as often as they were to, and of nothing else.
-- **The late worker was refused**, in the two races, while the step was under way in the other one.
-- **The run has ended** as completed, and there is one; the same of the run that it invoked.
-- **The answer is right**, to the client that insists (it follows its redirect, or asks at the wait URL of its run when
-  its connection broke), and once more at the wait URL of each worker that lives: the status, and the result of each
+- **The processes died** as often as they were meant to, and of nothing else.
+- **The late worker was refused**, in the two races, while the step was under way in the other worker.
+- **The run has ended** as completed, and there is only one; the same holds for the run that it invoked.
+- **The answer is right**, for the client that insists (it follows its redirect, or asks at the wait URL of its run if
+  its connection broke), and once more at the wait URL of each worker that is alive: the status, and the result of each
   step, which is the token of that step's last effect.
-- **Steps that were completed ran once.** The step that was in flight at the death was called exactly as often as the
-  table of the points says, and had its effect as often. Steps beside it (the other parallel step; the step of the
-  invoked run, when the death is about the run that invoked it) were called at most once more for each death.
+- **Steps that were completed ran once.** The step that was in flight at the death was called, and had its effect,
+  exactly as often as the table of points says. Steps beside it (the other parallel step; the step of the invoked run,
+  when the death concerns the run that invoked it) were called at most once more for each death.
 - **The idempotency keys** of all calls of a step are equal, and those of any two steps differ.
 - **The memo is that of the last effect**: no effect came after a step was recorded.
 - **The other runs** are as they were: every row of the one that had ended and of the one that sleeps, column by column;
   the busy one has its answer, and where its worker lived on, it was neither interrupted nor taken over.
-- **The database** passes `integrity_check` and `foreign_key_check`. After `migration` it is of the next version, whole;
-  after `retention` the old runs are gone, with their steps, and no other run is.
+- **The database** passes `integrity_check` and `foreign_key_check`. After `migration` it is wholly of the next version;
+  after `retention` the old runs are gone, with their steps, and no other run is gone.
 
-A run that was not accepted (`accept-rows`) is none: its client sends the request again, and all of the above holds for
-that one; of the first there is at most the effect of its first step.
+A run that was not accepted (`accept-rows`) does not exist: its client sends the request again, and all of the above
+holds for the second request; the first leaves at most the effect of its first step.
 
 A cell that fails prints what was expected and found, the ledger, the log of the servers, and the command for that cell.
 
-SIGKILL cannot be aimed into a system call. In `commit-torn` the kernel ends the process instead, in the middle of its
-write to the log, because the file may not grow further (SIGXFSZ): as sudden, and always at the same byte.
+SIGKILL cannot be aimed at the middle of a system call. In `commit-torn` the kernel ends the process instead, in the
+middle of its write to the log, because the file may not grow further (SIGXFSZ): as sudden, and always at the same byte.
 """
 
 
@@ -163,7 +163,7 @@ def _calls(point: Point) -> str:
 
 
 def _rules() -> Iterator[str]:
-    yield "Each point is known to every pattern with any number of workers, but for these:\n"
+    yield "Each point is known to every pattern with any number of workers, except for these:\n"
     for point in POINTS.values():
         if point.rule is not ALL:
             yield f"- `{point.name}`: {point.rule.says}"

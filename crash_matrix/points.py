@@ -105,7 +105,7 @@ POINTS = {
         ),
         Point(
             "commit-held",
-            "the step's checkpoint waits for its commit, since another process holds the database",
+            "the step's checkpoint waits for its commit, because another process holds the database",
             killed_in="commit",
             hold="hit",
             calls=2,
@@ -150,7 +150,7 @@ POINTS = {
         ),
         Point(
             "claim-race",
-            "the same, but that both find the run when it has been made due, and the second claims it late",
+            "the same, except that both find the run when it has been made due, and the second claims it late",
             {"subject.{hit}": (1,), "recovery rows": (1,)},
             calls=2,
             effects=2,
@@ -167,7 +167,7 @@ POINTS = {
         ),
         Point(
             "retention",
-            "while a batch of old runs is being deleted: its rows are, its COMMIT is not",
+            "while a batch of old runs is being deleted: its rows are deleted, its COMMIT is not written",
             {"delete rows": (2,)},
             hold="one",
             env={"PRUNES": "1"},
