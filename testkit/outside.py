@@ -69,7 +69,9 @@ class Outside:
             text = self._ledger.read_text()
         except FileNotFoundError:
             return []
-        lines = [json.loads(line) for line in text.splitlines()]
+        # Where a line crosses a page, who reads at that moment sees half of it.
+        whole = text.rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if action in (None, line["action"])]
 
     def counts(self) -> dict[str, int]:
