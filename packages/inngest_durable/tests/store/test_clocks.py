@@ -107,7 +107,10 @@ class TestVirtualClock:
 
 class TestSystemClock:
     async def test_tells_the_time(self) -> None:
-        assert abs(SystemClock().now() - time.time()) < 1
+        before = time.time()
+        told = SystemClock().now()
+
+        assert before <= told <= time.time()
 
     async def test_timer_fires_at_its_time_and_not_before(self) -> None:
         clock = SystemClock()
@@ -115,13 +118,13 @@ class TestSystemClock:
         when = clock.now() + 0.05
         clock.call_at(when, lambda: fired.set_result(clock.now()))
 
-        assert await asyncio.wait_for(fired, timeout=5) >= when
+        assert await asyncio.wait_for(fired, timeout=20) >= when
 
     async def test_timer_in_the_past_fires_at_once(self) -> None:
         clock: Clock = SystemClock()
         fired = asyncio.Event()
         clock.call_at(0.0, fired.set)
-        await asyncio.wait_for(fired.wait(), timeout=5)
+        await asyncio.wait_for(fired.wait(), timeout=20)
 
     async def test_cancelled_timer_does_not_fire(self) -> None:
         clock = SystemClock()
@@ -147,7 +150,7 @@ class TestSystemClock:
         assert not fired.is_set()
 
         offset[0] = 0.0
-        await asyncio.wait_for(fired.wait(), timeout=5)
+        await asyncio.wait_for(fired.wait(), timeout=20)
         timer.cancel()
 
     async def test_timer_notices_that_the_clock_was_set_forward(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,17 +161,20 @@ class TestSystemClock:
         clock.call_at(clock.now() + 3600, fired.set)
         monkeypatch.setattr(time, "time", lambda: real() + 3601)
 
-        await asyncio.wait_for(fired.wait(), timeout=5)
+        await asyncio.wait_for(fired.wait(), timeout=20)
 
     async def test_timer_cancelled_after_it_was_armed_again_does_not_fire(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(clock_module, "_LONGEST_DELAY_SECONDS", 0.005)
         clock = SystemClock()
+        real = time.time
         fired: list[str] = []
-        timer = clock.call_at(clock.now() + 0.06, lambda: fired.append("timer"))
+        timer = clock.call_at(clock.now() + 3600, lambda: fired.append("timer"))
         await asyncio.sleep(0.03)
         timer.cancel()
-        await asyncio.sleep(0.06)
+        # What was armed again would look at the clock, and fire.
+        monkeypatch.setattr(time, "time", lambda: real() + 3601)
+        await asyncio.sleep(0.03)
 
         assert fired == []

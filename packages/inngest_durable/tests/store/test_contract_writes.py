@@ -102,7 +102,7 @@ async def test_refused_group_fails_alone_and_leaves_nothing(store: Store, sample
 
 async def test_lazy_write_is_written_by_and_by(store: Store, samples: Samples) -> None:
     run = samples.run()
-    await asyncio.wait_for(store.write(Insert(run), lazy=True), timeout=5)
+    await asyncio.wait_for(store.write(Insert(run), lazy=True), timeout=20)
 
     assert store.run(run.id) == run
 

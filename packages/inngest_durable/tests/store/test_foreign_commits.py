@@ -111,7 +111,7 @@ async def test_commit_of_another_process_right_after_the_look_is_news(
         other.execute("UPDATE runs SET recoveries = 0")
         other.commit()
 
-        assert await watch.news(5.0)
+        assert await watch.news(20.0)
 
     other.close()
 

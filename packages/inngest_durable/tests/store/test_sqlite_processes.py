@@ -13,21 +13,43 @@ from inngest_durable.engines.embedded.store import SqliteStore
 PROGRAM = Path(__file__).with_name("writing_process.py")
 
 
-async def start(path: Path, name: str, seconds: float) -> asyncio.subprocess.Process:
-    """Start a process that writes to *path* for *seconds*; its store is open when this returns."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROGRAM), str(path), name, str(seconds), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"open\n"
-    return process
+class Writer:
+    """A process that writes until it is told to end, or is killed."""
 
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._resolved: set[tuple[str, str]] = set()
 
-async def resolved(process: asyncio.subprocess.Process) -> set[tuple[str, str]]:
-    """Return run and step of each write the process saw resolved, once it has ended."""
-    output, _ = await process.communicate()
-    lines = [line.split(" ") for line in output.decode().split("\n") if line.count(" ") == 1]
-    return {(run_id, key) for run_id, key in lines}
+    @classmethod
+    async def start(cls, path: Path, name: str) -> Writer:
+        """Start a process that writes to *path*; its store is open when this returns."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(PROGRAM), str(path), name),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"open\n"
+        return cls(process)
+
+    async def writes(self, count: int) -> None:
+        """Return when so many further writes have resolved."""
+        assert self.process.stdout is not None
+        for _ in range(count):
+            self._note(await self.process.stdout.readline())
+
+    async def end(self) -> set[tuple[str, str]]:
+        """Let the process end, unless it was killed; return run and step of each write that it saw resolved."""
+        output, _ = await self.process.communicate(b"")
+        for line in output.splitlines(keepends=True):
+            self._note(line)
+        return self._resolved
+
+    def _note(self, line: bytes) -> None:
+        run_id, space, key = line.decode().partition(" ")
+        # Who is killed may leave half a line.
+        if space and key.endswith("\n"):
+            self._resolved.add((run_id, key.rstrip()))
 
 
 def stored(path: Path) -> set[tuple[str, str]]:
@@ -41,45 +63,45 @@ def stored(path: Path) -> set[tuple[str, str]]:
 
 
 async def test_two_processes_write_to_one_file(path: Path) -> None:
-    first, second = await asyncio.gather(start(path, "x", 0.5), start(path, "y", 0.5))
-    written = await asyncio.gather(resolved(first), resolved(second))
+    first, second = await asyncio.gather(Writer.start(path, "x"), Writer.start(path, "y"))
+    await asyncio.gather(first.writes(60), second.writes(60))
+    written = await asyncio.gather(first.end(), second.end())
 
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert min(len(part) for part in written) > 8
+    assert (first.process.returncode, second.process.returncode) == (0, 0)
     assert stored(path) == written[0] | written[1]
 
 
 async def test_processes_that_make_the_same_file_at_once_agree(path: Path) -> None:
-    processes = await asyncio.gather(*(start(path, name, 0.05) for name in "abcdef"))
-    for process in processes:
-        await process.communicate()
+    writers = await asyncio.gather(*(Writer.start(path, name) for name in "abcdef"))
+    for writer in writers:
+        await writer.end()
 
-    assert [process.returncode for process in processes] == [0] * 6
+    assert [writer.process.returncode for writer in writers] == [0] * 6
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.11, 0.23, 0.31])
 async def test_kill_loses_nothing_that_resolved(path: Path, delay: float) -> None:
-    killed = await start(path, "x", 30)
-    assert killed.stdout is not None
-    await killed.stdout.readline()
+    killed = await Writer.start(path, "x")
+    await killed.writes(1)
     await asyncio.sleep(delay)
-    killed.kill()
-    acknowledged = await resolved(killed)
+    killed.process.kill()
+    acknowledged = await killed.end()
     store = SqliteStore(path)
     store.open()
     orphans = store.orphans([f"x{number}" for number in range(8)])
     await store.close()
 
-    assert acknowledged
     assert acknowledged <= stored(path)
     assert len(orphans) <= 16
 
 
 async def test_kill_of_one_process_leaves_the_other_writing(path: Path) -> None:
-    survivor, killed = await asyncio.gather(start(path, "x", 1.0), start(path, "y", 30))
-    await asyncio.sleep(0.3)
-    killed.kill()
-    lost, kept = await resolved(killed), await resolved(survivor)
+    survivor, killed = await asyncio.gather(Writer.start(path, "x"), Writer.start(path, "y"))
+    await asyncio.gather(survivor.writes(60), killed.writes(60))
+    killed.process.kill()
+    lost = await killed.end()
+    await survivor.writes(60)
+    kept = await survivor.end()
 
-    assert survivor.returncode == 0
+    assert survivor.process.returncode == 0
     assert lost | kept <= stored(path)

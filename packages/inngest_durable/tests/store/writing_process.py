@@ -1,10 +1,13 @@
-"""Runs as a process of its own: makes runs of three steps as fast as it can and names each write that resolved."""
+"""
+Runs as a process of its own: makes runs of three steps as fast as it can and names each write that resolved.
+
+It says when its store is open, and ends when its standard input does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 from inngest_durable._core.model import Finish, Memo, RecordedRequest, Run, RunStatus, StepOp, StepState
 from inngest_durable.engines.embedded.store import SqliteStore
@@ -13,10 +16,10 @@ from inngest_durable.engines.records import FinishRun, Insert, SaveMemo
 REQUEST = RecordedRequest("GET", "http", "", "/", b"/", b"", (), None, None, "1.1", b"")
 
 
-async def client(store: SqliteStore, name: str, until: float) -> None:
-    """Make one run after the other."""
+async def client(store: SqliteStore, name: str, told: asyncio.Event) -> None:
+    """Make one run after the other, until *told* to end."""
     number = 0
-    while time.monotonic() < until:
+    while not told.is_set():
         number += 1
         run = Run(f"{name}-{number:06}", "app", "book", REQUEST, 1.0, owner=name)
         await store.write(Insert(run))
@@ -28,14 +31,17 @@ async def client(store: SqliteStore, name: str, until: float) -> None:
         await store.write(FinishRun(run.id, 1, Finish(RunStatus.COMPLETED, None), 2.0), lazy=True)
 
 
-async def main(path: str, name: str, seconds: float) -> None:
-    """Write with eight clients for *seconds*."""
+async def main(path: str, name: str) -> None:
+    """Write with eight clients."""
     store = SqliteStore(path)
     store.open()
     print("open", flush=True)  # noqa: T201
-    until = time.monotonic() + seconds
-    await asyncio.gather(*(client(store, f"{name}{number}", until) for number in range(8)))
+    told = asyncio.Event()
+    clients = asyncio.gather(*(client(store, f"{name}{number}", told) for number in range(8)))
+    await asyncio.to_thread(sys.stdin.read)
+    told.set()
+    await clients
     await store.close()
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+asyncio.run(main(sys.argv[1], sys.argv[2]))
