@@ -8,5 +8,6 @@ What tests and tools share: real server processes, a world outside them that cou
     records       what the database says of runs and steps
     servers, server_process, site_process, forks, zygote
                   servers in a thread, in a process, or forked from one in which everything is imported
+    pauses        that are still there when they are on disk
     colourless    test applications that are written once, and run over Quart and Flask
 """

@@ -48,8 +48,8 @@ from inngest_durable import EmbeddedEngine, Inngest, RetryPolicy
 
 from testkit.records import database_of
 
-# The first pause is long enough to be still there when the failed attempt is on disk, however slow that is: else the
-# step would go on in place, and the client would not be redirected. The others are next to nothing.
+# The first pause is still there when the failed attempt is on disk (`testkit.pauses`): else the step would go on in
+# place, and the client would not be redirected. The others are next to nothing.
 QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
 
 # Ways to answer: each makes a response that must reach a redirected client as it reaches one that was not.

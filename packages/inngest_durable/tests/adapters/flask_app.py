@@ -16,11 +16,13 @@ from packages.inngest_durable.tests.adapters import bookings, failures, flask_an
 from packages.inngest_durable.tests.adapters.application import Application, make_client
 from testkit.colourless import DrivenAdapter, DrivenFlask
 from testkit.outside import OutageError, Outside
+from testkit.pauses import count_from_disk
 
 
 def create_app() -> Flask:
     """Return the application, for a server process."""
     logging.basicConfig(level=logging.INFO)
+    count_from_disk()
     app: Flask = build(Path(os.environ["FOLDER"])).app
     return app
 

@@ -23,12 +23,14 @@ from inngest_durable.sync import step
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from testkit.outside import Outside
+from testkit.pauses import count_from_disk
 from testkit.records import database_of
 
 
 def create_app() -> Flask:
     """Return the application, for a server process."""
     logging.basicConfig(level=logging.INFO)
+    count_from_disk()
     folder = Path(os.environ["FOLDER"])
     app, outside = Flask(__name__), Outside(folder)
     inngest = Inngest("life", endpoint_adapter, EmbeddedEngine(database_of(folder), shutdown_grace="5s"))

@@ -14,11 +14,13 @@ from quart.typing import ResponseReturnValue
 from packages.inngest_durable.tests.adapters import bookings, failures, quart_answers
 from packages.inngest_durable.tests.adapters.application import Application, make_client
 from testkit.outside import OutageError, Outside
+from testkit.pauses import count_from_disk
 
 
 def create_app() -> Quart:
     """Return the application, for a server process."""
     logging.basicConfig(level=logging.INFO)
+    count_from_disk()
     app: Quart = build(Path(os.environ["FOLDER"])).app
     return app
 

@@ -32,6 +32,7 @@ from testkit.colourless import (
     step,
 )
 from testkit.effects import Effects
+from testkit.pauses import count_from_disk
 from testkit.records import database_of
 
 
@@ -47,6 +48,7 @@ def create_flask_app() -> Quart:
 
 def build(prepare: Callable[[Inngest], None] | None = None) -> tuple[Quart, Inngest]:
     """Return the application, and its client, which *prepare* is called with before it has endpoints."""
+    count_from_disk()
     folder = Path(os.environ["FOLDER"])
     app, effects = colourless.web().app(__name__), Effects(folder)
     inngest = Inngest("crash", adapter_of(endpoint_adapter), EmbeddedEngine(database_of(folder)))

@@ -32,6 +32,7 @@ from quart import Quart
 from testkit import colourless
 from testkit.colourless import adapter_of, endpoint_adapter, send_signal, step
 from testkit.effects import Effects
+from testkit.pauses import count_from_disk
 from testkit.records import database_of
 
 KEY = "key"
@@ -62,6 +63,7 @@ def create_flask_app() -> Quart:
 
 
 def _build() -> tuple[Quart, Inngest]:
+    count_from_disk()
     folder = Path(os.environ["FOLDER"])
     app, effects = colourless.web().app(__name__), Effects(folder)
     engine = DeadlyEngine(database_of(folder), effects)

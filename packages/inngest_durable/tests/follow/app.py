@@ -31,6 +31,7 @@ from quart import Quart
 from testkit import colourless
 from testkit.colourless import adapter_of, endpoint_adapter, nap, step
 from testkit.outside import Outside
+from testkit.pauses import count_from_disk
 from testkit.records import database_of
 
 QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
@@ -39,12 +40,14 @@ QUICK = RetryPolicy(max_retries=3, initial="200ms", factor=0.01, jitter=False)
 def create_quart_app() -> Quart:
     """Return the application on Quart, for a server process."""
     logging.basicConfig(level=logging.INFO)
+    count_from_disk()
     return build(Path(os.environ["FOLDER"]))[0]
 
 
 def create_flask_app() -> Quart:
     """Return the application on Flask, for a server process, in which runs go on at once."""
     logging.basicConfig(level=logging.INFO)
+    count_from_disk()
     return colourless.on_flask(partial(build, Path(os.environ["FOLDER"])))
 
 
