@@ -63,7 +63,8 @@ def output_of(line: str, cwd: Path | None = None) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        # One of them installs packages.
+        timeout=240,
         check=False,
     ).stdout
 
