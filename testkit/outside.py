@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 
 class OutageError(Exception):
@@ -49,7 +49,7 @@ class Outside:
             raise OutageError(f"{action} is down")
         return f"{action}#{number}"
 
-    def held(self, action: str, timeout_seconds: float = 20) -> str:
+    def held(self, action: str, timeout_seconds: float = PATIENCE_SECONDS) -> str:
         """Do *action*, which takes until the test opens its gate."""
         number = self.record(action)
         wait_until(lambda: self.is_open(action), f"the gate {action!r} to be opened", timeout_seconds)

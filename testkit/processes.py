@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 OUTPUT_SHOWN = 20_000
 
@@ -98,7 +98,7 @@ class Process:
         # The ended process stays unreaped: until then nobody else can get the number of its group.
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-    def wait_ready(self, ready: Callable[[], bool], *, timeout_seconds: float = 30) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Return when *ready* says so; fail with the output if the process ends first or the time is up."""
 
         def ready_or_ended() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from inngest_durable._core.model import RecordedResponse
 
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 
 def database_of(folder: Path) -> Path:
@@ -76,14 +76,14 @@ class Records:
         )
         return {record.key: record for record in (StepRecord(*row) for row in rows)}
 
-    def wait_for_end(self, run_id: str, timeout_seconds: float = 20) -> RunRecord:
+    def wait_for_end(self, run_id: str, timeout_seconds: float = PATIENCE_SECONDS) -> RunRecord:
         """Return the run once it has ended."""
         wait_until(lambda: (run := self.run(run_id)) and run.is_final, f"run {run_id} to end", timeout_seconds)
         run = self.run(run_id)
         assert run is not None
         return run
 
-    def wait_for_only_run(self, status: str = "", timeout_seconds: float = 20) -> RunRecord:
+    def wait_for_only_run(self, status: str = "", timeout_seconds: float = PATIENCE_SECONDS) -> RunRecord:
         """Return the one run there is once it has *status*, or has ended."""
 
         def found() -> bool:

@@ -11,10 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from testkit.ports import accepts
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
-_STOP_SECONDS = 20
 
 
 class ServerProcess:
@@ -64,7 +63,7 @@ class ServerProcess:
         """Kill the group with SIGKILL, and wait for its end."""
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait(_STOP_SECONDS)
+        self.popen.wait(PATIENCE_SECONDS)
 
     def terminate(self, *, group: bool = False) -> None:
         """Send SIGTERM to the process that was started, as a supervisor does, or to its group, as some do."""
@@ -73,7 +72,7 @@ class ServerProcess:
     def wait(self) -> int:
         """Wait for the end of the process and return its exit code."""
         try:
-            return self.popen.wait(_STOP_SECONDS)
+            return self.popen.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired as error:
             error.add_note(self.output)
             raise

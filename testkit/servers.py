@@ -22,11 +22,9 @@ import uvicorn
 import waitress.server
 import werkzeug.serving
 
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 T = TypeVar("T")
-
-_STOP_SECONDS = 20
 
 
 def listening_socket() -> socket.socket:
@@ -60,7 +58,7 @@ class ThreadServer(ABC):
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Call what the application would: on the server's loop, or in a thread. Returns its result."""
-        return self.submit(work).result(_STOP_SECONDS)
+        return self.submit(work).result(PATIENCE_SECONDS)
 
     @abstractmethod
     def submit(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
@@ -74,7 +72,7 @@ class ThreadServer(ABC):
     def stop(self) -> None:
         """End the server; harmless when it has ended."""
         self.ask_to_stop()
-        self._thread.join(_STOP_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive(), "the server does not end"
         self._listener.close()
 

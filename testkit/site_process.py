@@ -13,6 +13,7 @@ from testkit.outside import Outside
 from testkit.ports import free_port
 from testkit.records import Records, database_of
 from testkit.server_process import ServerProcess
+from testkit.waiting import PATIENCE_SECONDS
 
 
 class SiteProcess:
@@ -42,7 +43,7 @@ class SiteProcess:
     @contextmanager
     def request(self, path: str) -> Iterator[socket.socket]:
         """Send a request, and cut its connection at the end."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
             yield connection
 

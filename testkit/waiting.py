@@ -8,10 +8,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# For what takes a moment: nobody waits so long, unless the machine is very busy, or the test fails.
+PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.005
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout_seconds: float = 20) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> T:
     """
     Ask *condition* until its answer is truthy, and return that answer.
 

@@ -27,7 +27,7 @@ from packages.inngest_durable.tests.adapters.threads import Threads
 from testkit.outside import Outside
 from testkit.records import database_of
 from testkit.server_process import REPOSITORY
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 REENTRY_THREADS = 8
 
@@ -35,7 +35,9 @@ REENTRY_THREADS = 8
 def run_script(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of this module to its end, and return what it printed."""
     command = [sys.executable, "-m", __name__, name, str(folder)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS, check=False
+    )
 
 
 def say(*words: object) -> None:

@@ -33,6 +33,7 @@ from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
 from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, note_visits
+from testkit.pauses import count_from_disk
 from testkit.waiting import wait_until
 
 
@@ -44,13 +45,16 @@ def create_app() -> Quart:
 
 def from_environment() -> Shop:
     """Return the application as the environment says."""
+    count_from_disk()
     options = json.loads(os.environ.get("OPTIONS", "{}"))
     return build(Path(os.environ["FOLDER"]), engine=options.get("engine"), **options.get("client", {}))
 
 
 def build(folder: Path, **options: Any) -> Shop:
     """Return the application, connected."""
-    shop = bare_shop(folder, **options)
+    # Long, so that a drain that waits for it in vain is told from one on a busy machine.
+    engine = {"shutdown_grace": "60s", **(options.pop("engine", None) or {})}
+    shop = bare_shop(folder, engine=engine, **options)
     note_visits(shop, folder)
     _add_steps(shop)
     _add_deaths(shop)
@@ -220,7 +224,8 @@ def fork_a_plain_child(then: str) -> None:
             pid = os.fork()
             if not pid:
                 shop.outside.record("child")
-                signal.pause()
+                # Not `signal.pause`: a signal that comes just before it is waited for would be waited for in vain.
+                wait_until(lambda: False, "the end of the process")
                 # Only a handler that did not end the process comes here.
                 os._exit(99)
             await asyncio.to_thread(shop.outside.wait_for, "child")

@@ -28,9 +28,9 @@ from inngest_durable.testing import MemoryStore, VirtualClock
 from quart import Quart
 
 from testkit.colourless import adapter_of, endpoint_adapter, request, web
+from testkit.waiting import PATIENCE_SECONDS
 
 EVENT_KEY = "key-1"
-WAIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Office:
     def _block(self, gate: str) -> str:
         opened = self.gate(gate)
         assert isinstance(opened, threading.Event)
-        assert opened.wait(WAIT_SECONDS)
+        assert opened.wait(PATIENCE_SECONDS)
         return gate
 
     def gate(self, name: str) -> asyncio.Event | threading.Event:
@@ -101,7 +101,7 @@ class Office:
 
     async def reached(self, name: str) -> None:
         """Return once the gate of that name is open."""
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not self.gate(name).is_set():
                 await asyncio.sleep(0)
 
@@ -138,7 +138,7 @@ class Office:
 
     async def end_of(self, answer: Answer) -> Any:
         """Return the JSON of *answer*, or of where it leads in the end."""
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while answer.status_code == 303:
                 answer = await self.get(answer.headers["location"])
         return answer.json

@@ -27,6 +27,7 @@ from packages.inngest_durable.tests.adapters.application import QUICK
 from testkit.colourless import adapter_of, endpoint_adapter, request, step, web
 from testkit.outside import Outside
 from testkit.records import database_of
+from testkit.waiting import PATIENCE_SECONDS
 
 # Holds nobody: for tests that only want to see where a run stands.
 AT_ONCE = {"Prefer": "wait=0"}
@@ -112,7 +113,7 @@ def note_visits(shop: Shop, folder: Path) -> None:
 def connection(port: int, path: str, headers: Mapping[str, str] | None = None) -> Iterator[socket.socket]:
     """Send a request by hand; the connection is cut at the end."""
     lines = [f"GET {path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in (headers or {}).items())]
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as opened:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as opened:
         opened.sendall("\r\n".join([*lines, "", ""]).encode())
         yield opened
 

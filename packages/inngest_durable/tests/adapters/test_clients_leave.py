@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from packages.inngest_durable.tests.adapters.site import Site
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 
 @contextmanager
 def connection_of(site: Site, path: str) -> Iterator[socket.socket]:
     """Send a request by hand; the connection is cut at the end."""
-    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         yield connection
 
@@ -81,7 +81,7 @@ def test_run_goes_on_when_the_client_leaves_before_its_redirect_is_followed(serv
 
 def test_client_that_leaves_before_its_body_is_complete_makes_no_run(served: Site) -> None:
     """A request that never came in whole is none."""
-    with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", served.server.port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(b"POST /echo/tail HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhalf")
         if not served.server.buffers_requests:
             served.visits.wait_for("/echo/tail")

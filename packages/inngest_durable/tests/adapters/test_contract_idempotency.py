@@ -223,7 +223,7 @@ def test_client_that_leaves_while_its_run_is_accepted_costs_no_run(site: Site) -
         for _ in range(5):
             assert site.get("/no-step").status_code == 200
         other_process.execute("ROLLBACK")
-    answer = site.get("/order", headers=KEY, timeout=5, follow_redirects=True)
+    answer = site.get("/order", headers=KEY, timeout=20, follow_redirects=True)
 
     assert (answer.status_code, answer.text) == (201, "charge#1")
-    assert site.records.wait_for_only_run(timeout_seconds=5).status == "completed"
+    assert site.records.wait_for_only_run().status == "completed"

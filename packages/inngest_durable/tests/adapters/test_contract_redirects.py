@@ -121,7 +121,7 @@ def test_callable_that_raises_costs_the_client_its_redirect_and_the_run_nothing(
     response = site.get("/flaky?fail=1")
 
     assert response.status_code == 500
-    assert site.records.wait_for_only_run(timeout_seconds=5).status == "completed"
+    assert site.records.wait_for_only_run().status == "completed"
     assert site.outside.counts() == {"flaky": 2}
 
 

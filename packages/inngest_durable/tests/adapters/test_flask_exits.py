@@ -30,10 +30,9 @@ from packages.inngest_durable.tests.adapters.flask_scripts import (
 )
 from packages.inngest_durable.tests.adapters.threads import Handler, Threads
 from testkit.outside import Outside
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 StartThreads = Callable[..., Threads]
-WAIT_SECONDS = 10
 
 
 @pytest.mark.parametrize(
@@ -58,8 +57,8 @@ def test_engines_loop_outlives_an_exit_in_a_task() -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        asyncio.run_coroutine_threadsafe(leave(), own.loop).result(WAIT_SECONDS)
-    served = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "served"), own.loop).result(WAIT_SECONDS)
+        asyncio.run_coroutine_threadsafe(leave(), own.loop).result(PATIENCE_SECONDS)
+    served = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "served"), own.loop).result(PATIENCE_SECONDS)
     own.post(own.loop.stop)
     wait_until(lambda: not own.loop.is_running(), "the loop to end")
     own.loop.close()
@@ -91,7 +90,7 @@ def test_step_counts_from_the_moment_it_is_let_in(threads: StartThreads, monkeyp
     def slow_lookup(self: SharedJournal, step: StepIdentity, op: StepOp) -> Any:
         if step.id == "late":
             looking.set()
-            looked.wait(WAIT_SECONDS)
+            looked.wait(PATIENCE_SECONDS)
         return lookup(self, step, op)
 
     async def is_busy(current: Pass) -> bool:
@@ -104,7 +103,7 @@ def test_step_counts_from_the_moment_it_is_let_in(threads: StartThreads, monkeyp
             target, args = copy_context().run, (step.run, "late", outside.act, "late")
             other = threading.Thread(target=target, args=args)
             other.start()
-            looking.wait(WAIT_SECONDS)
+            looking.wait(PATIENCE_SECONDS)
             busy = portal.call(is_busy, request.environ[HOLDER_KEY].current_pass)
             looked.set()
             other.join()
@@ -127,7 +126,7 @@ def test_branches_do_without_threads_that_cannot_be_started(
             with monkeypatch.context() as patch:
                 patch.setattr(threading.Thread, "start", _refuse)
                 results = [group.parallel([lambda: 1, lambda: 2]) for _ in range(_threads.THREADS)]
-            together = threading.Barrier(2, timeout=WAIT_SECONDS)
+            together = threading.Barrier(2, timeout=PATIENCE_SECONDS)
             group.parallel([together.wait, together.wait])
             return results[-1:]
 

@@ -71,7 +71,7 @@ def test_timeout_fails_the_attempt_and_drops_its_result(threads: StartThreads) -
             outside.record("end")
             return f"attempt {number}"
 
-        return lambda: step.run(StepOptions("slow", timeout="150ms"), slow)
+        return lambda: step.run(StepOptions("slow", timeout="1s"), slow)
 
     application = threads(make)
     redirect = application.get()
@@ -151,7 +151,7 @@ def test_deadline_is_kept_for_who_waits(threads: StartThreads) -> None:
 
         return handler
 
-    application = threads(make, timeout="700ms")
+    application = threads(make, timeout="2s")
     redirect = application.get()
     location = redirect.headers["location"]
     answer = application.get(location)

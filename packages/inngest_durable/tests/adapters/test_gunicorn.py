@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -111,12 +112,15 @@ def test_only_thread_is_soon_given_to_others(gunicorn: Gunicorn) -> None:
 def test_held_client_is_answered_when_the_run_ends(gunicorn: Gunicorn) -> None:
     """Who is held at the wait URL has the answer a moment after the end."""
     site = gunicorn("--workers", "1")
-    redirect = site.get("/work/1")
-    answer = site.get(redirect.headers["location"])
-    late = time.time() - site.records.end_time(redirect.headers[RUN_ID])
+    late: list[float] = []
+    for number in range(3):
+        redirect = site.get(f"/work/{number}")
+        answer = site.get(redirect.headers["location"])
+        late.append(time.time() - site.records.end_time(redirect.headers[RUN_ID]))
 
-    assert answer.json() == ["before-1#1", "after-1#1"]
-    assert late < 0.5
+        assert answer.json() == [f"before-{number}#1", f"after-{number}#1"]
+    # One that met a busy machine is no rule.
+    assert statistics.median(late) < 0.5, late
 
 
 def test_sigterm_in_mid_step(gunicorn: Gunicorn) -> None:

@@ -15,6 +15,7 @@ import pytest
 from inngest_durable import ConfigurationError, StepOptions, StoreError, step
 from inngest_durable.engines.embedded.checkpointer import Checkpointer
 from inngest_durable.quart import current_pass
+from inngest_durable.testing import VirtualClock
 from quart import Quart
 
 from packages.inngest_durable.tests.adapters.application import QUICK
@@ -23,6 +24,7 @@ from packages.inngest_durable.tests.adapters.shop import Shop, bare_shop, open_s
 from packages.inngest_durable.tests.adapters.site import RUN_ID
 from testkit.outside import Outside
 from testkit.records import Records, database_of
+from testkit.waiting import PATIENCE_SECONDS
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -73,12 +75,13 @@ async def test_running_stops_after_an_error(tmp_path: Path) -> None:
 
 async def test_running_takes_up_what_there_is(tmp_path: Path) -> None:
     """A run that waited when the engine was stopped completes in the next block, with nobody asking for it."""
-    shop = bare_shop(tmp_path)
+    clock = VirtualClock()
+    shop = bare_shop(tmp_path, engine={"clock": clock})
 
     @shop.app.get("/")
     @shop.inngest.endpoint
     async def handler() -> str:
-        await step.sleep("pause", "300ms")
+        await step.sleep("pause", "1h")
         return await step.run("after", shop.outside.act, "after")
 
     shop.inngest.init_app(shop.app)
@@ -86,6 +89,7 @@ async def test_running_takes_up_what_there_is(tmp_path: Path) -> None:
     async with shop.inngest.running():
         response = await shop.app.test_client().get("/")
     before = records.wait_for_only_run("waiting")
+    await clock.advance("1h")
     async with shop.inngest.running():
         run = await asyncio.to_thread(records.wait_for_end, before.id)
 
@@ -281,7 +285,7 @@ def test_thread_of_a_closed_loop_does_not_hold_up_the_next_attempt(tmp_path: Pat
     async def to_the_end() -> None:
         await shop.inngest.start()
         try:
-            await asyncio.to_thread(records.wait_for_only_run, timeout_seconds=5)
+            await asyncio.to_thread(records.wait_for_only_run)
         finally:
             await shop.inngest.stop()
 
@@ -458,7 +462,7 @@ def test_requests_during_the_drain_are_redirected(tmp_path: Path, serve: Serve) 
     site.server.call(lambda: asyncio.sleep(0))
     late = site.get("/flaky")
     site.outside.open("held")
-    stopping.result(10)
+    stopping.result(PATIENCE_SECONDS)
     site.server.call(shop.inngest.start)
 
     assert late.status_code == 303
@@ -479,7 +483,7 @@ def test_stop_gives_up_on_a_step_after_the_grace(
     site = serve(shop.app, shop.inngest)
     run_id = site.get("/slow").headers[RUN_ID]
     site.outside.wait_for("held")
-    site.server.submit(shop.inngest.stop).result(3)
+    site.server.submit(shop.inngest.stop).result(PATIENCE_SECONDS)
     stopped = site.records.run(run_id)
     left = workers(tmp_path)
     # Its thread is still there; the next worker does not know of it.
@@ -516,7 +520,7 @@ async def test_run_whose_reentry_hung_in_a_hook_goes_on_after_the_next_start(tmp
     records = Records(database_of(tmp_path))
     async with shop.inngest.running():
         await shop.app.test_client().get("/")
-        await asyncio.wait_for(hung.wait(), 10)
+        await asyncio.wait_for(hung.wait(), PATIENCE_SECONDS)
     (before,) = records.runs()
     async with shop.inngest.running():
         run = await asyncio.to_thread(records.wait_for_end, before.id)

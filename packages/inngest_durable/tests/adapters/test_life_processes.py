@@ -29,8 +29,8 @@ from testkit.waiting import wait_until
 
 APP = f"{life_app.__name__}:create_app"
 SCRIPT = [sys.executable, "-m", life_app.__name__]
-# What a process may take to end, beside what it waits for.
-EXIT_SECONDS = 5.0
+# What a process may take to end, beside what it waits for; less than the grace, in which a drain that hangs would end.
+EXIT_SECONDS = 30.0
 # Without what a client of plain HTTP has no use for: certificates take a while to load.
 HTTPX: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": 20}
 

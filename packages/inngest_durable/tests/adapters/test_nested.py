@@ -38,7 +38,7 @@ def test_endpoint_in_the_pass_of_another_is_refused(tmp_path: Path, serve: Serve
     shop.inngest.init_app(shop.app)
     site = serve(shop.app, shop.inngest)
     answer = site.get("/")
-    run = site.records.wait_for_only_run(timeout_seconds=5)
+    run = site.records.wait_for_only_run()
 
     assert site.outside.counts() == {"reserve": 1}
     assert (answer.status_code, run.status) == ((200, "completed") if catches else (500, "failed"))

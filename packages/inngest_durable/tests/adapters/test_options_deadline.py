@@ -22,7 +22,8 @@ from testkit.waiting import wait_until
 
 # A retry that no test waits for.
 NEVER = RetryPolicy(max_retries=3, initial="1h", jitter=False)
-DEADLINE_SECONDS = 0.4
+# Long enough for a busy machine to come to what happens before it.
+DEADLINE_SECONDS = 1.0
 
 
 def assert_timed_out(site: Site, answer: httpx.Response) -> None:
@@ -197,7 +198,7 @@ def test_deadline_does_not_wait_for_a_handler_outside_its_steps(tmp_path: Path, 
     shop = shop_of(tmp_path, make, timeout=f"{DEADLINE_SECONDS}s")
     site = serve(shop.app, shop.inngest)
 
-    assert_timed_out(site, site.get("/", timeout=5))
+    assert_timed_out(site, site.get("/"))
     assert site.outside.counts() == {"fine": 1, "left": 1}
 
 
@@ -212,7 +213,7 @@ def test_deadline_does_not_wait_for_a_step_that_hangs(tmp_path: Path, serve: Ser
 
     shop = shop_of(tmp_path, make, timeout=f"{DEADLINE_SECONDS}s")
     site = serve(shop.app, shop.inngest)
-    answer = site.get("/", timeout=5)
+    answer = site.get("/")
     site.outside.open("hangs")
 
     assert_timed_out(site, answer)
@@ -255,7 +256,7 @@ def test_deadline_is_answered_though_the_client_has_left(tmp_path: Path, serve: 
     site = serve(shop.app, shop.inngest)
     with connection(site.server.port, "/"):
         site.outside.wait_for("work")
-    run = site.records.wait_for_only_run(timeout_seconds=5)
+    run = site.records.wait_for_only_run()
 
     assert run.status == "failed"
     assert "RunTimeoutError" in str(run.failure)

@@ -143,7 +143,7 @@ def test_step_in_a_streaming_body_is_refused(tmp_path: Path, serve: Serve) -> No
     site = serve(app, inngest)
     with pytest.raises(httpx.RemoteProtocolError):
         site.get("/")
-    run = site.records.wait_for_only_run(timeout_seconds=5)
+    run = site.records.wait_for_only_run()
 
     assert run.status == "failed"
     assert "step 'two' was used outside an endpoint" in str(run.failure)

@@ -17,7 +17,7 @@ from packages.inngest_durable.tests.adapters.frameworks import FRAMEWORKS
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from packages.inngest_durable.tests.adapters.test_clients_leave import connection_of
 from testkit.site_process import SiteProcess, waiter
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 COMMANDS = tuple((framework, server) for framework in FRAMEWORKS for server in framework.commands)
 
@@ -70,7 +70,7 @@ def test_stop_sends_first_pass_clients_to_the_wait_url(site: Site) -> None:
     asleep = site.get("/long-sleep").headers["location"]
     with (
         connection_of(site, asleep) as waiter,
-        socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client,
+        socket.create_connection(("127.0.0.1", site.server.port), timeout=PATIENCE_SECONDS) as client,
     ):
         client.sendall(b"GET /held HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         site.outside.wait_for("two")
@@ -80,7 +80,7 @@ def test_stop_sends_first_pass_clients_to_the_wait_url(site: Site) -> None:
         waiter.recv(65536)
         before = stopping.done()
         site.outside.open("two")
-        stopping.result(10)
+        stopping.result(PATIENCE_SECONDS)
         received = client.recv(65536)
     (run,) = (run for run in site.records.runs() if run.endpoint.endswith(".held"))
 

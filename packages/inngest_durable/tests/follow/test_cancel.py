@@ -45,7 +45,7 @@ def test_who_waits_is_told_at_once(site: Site) -> None:
         held = pool.submit(site.get, location)
         site.client.delete(location)
 
-        assert held.result(5).status_code == 410
+        assert held.result(20).status_code == 410
 
 
 def test_cancel_of_an_ended_run_says_so(site: Site) -> None:

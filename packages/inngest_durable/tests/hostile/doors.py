@@ -29,12 +29,11 @@ from quart import Quart
 from packages.inngest_durable.tests.adapters.application import QUICK
 from testkit.colourless import adapter_of, endpoint_adapter, step, web
 from testkit.records import database_of
+from testkit.waiting import PATIENCE_SECONDS
 
 EVENT_KEY = "key-1"
 EVENTS = f"/_inngest/e/{EVENT_KEY}"
 LIMITS = Limits(request_body=100_000, event_data=10_000)
-# An answer that takes longer is a hang.
-_PATIENCE_SECONDS = 20.0
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -116,7 +115,7 @@ class Doors:
                 self._runner.run(self._stopped())
 
     async def _started(self) -> None:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.inngest.start()
 
     async def _stopped(self) -> None:
@@ -144,7 +143,7 @@ class Doors:
             return self._over_wsgi(method, path, query, headers, body or b"", environ)
 
         async def asking() -> Reply:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._over_asgi(method, path, query, headers, body or b"")
 
         return self._runner.run(asking())

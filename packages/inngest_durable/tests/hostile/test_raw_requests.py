@@ -14,11 +14,10 @@ import pytest
 from packages.inngest_durable.tests.hostile.doors import EVENTS, LIMITS, Doors
 from testkit import colourless
 from testkit.servers import ThreadServer
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 # Not Werkzeug's server, which is for development: it hands on what is no HTTP.
 SERVERS = [("quart", 0), ("quart", 1), ("flask", 0)]
-SECONDS = 20.0
 
 
 class Counter:
@@ -37,7 +36,7 @@ class Counter:
 
     def connect(self) -> socket.socket:
         """Connect to it."""
-        return socket.create_connection(("127.0.0.1", self._port), timeout=SECONDS)
+        return socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_SECONDS)
 
     def send(self, data: bytes, *, is_cut: bool = False) -> bytes:
         """Send *data*, and the end of the connection where it *is cut*; return all that comes until it is closed."""

@@ -28,7 +28,7 @@ from packages.inngest_durable.tests.inngest.fake_queue import Queue, send
 from packages.inngest_durable.tests.inngest.fake_runs import Runs
 from packages.inngest_durable.tests.inngest.fake_state import RUNNING, Dispatch, Job, Json, Run
 from testkit.servers import AsgiThread
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 T = TypeVar("T")
 
@@ -213,7 +213,7 @@ class FakeInngest(AsgiThread):
         self.call(lambda: send(again))
         return again
 
-    def wait_until(self, condition: Callable[[], T], what: str, timeout_seconds: float = 20) -> T:
+    def wait_until(self, condition: Callable[[], T], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> T:
         """Wait until *condition* is true, from a thread without an event loop. Raises TimeoutError, with the story."""
         try:
             return wait_until(condition, what, timeout_seconds)
@@ -221,7 +221,7 @@ class FakeInngest(AsgiThread):
             error.add_note(self.story())
             raise
 
-    async def until(self, condition: Callable[[], T], what: str, timeout_seconds: float = 20) -> T:
+    async def until(self, condition: Callable[[], T], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> T:
         """Do what `wait_until` does, in a coroutine."""
         deadline = time.monotonic() + timeout_seconds
         while not (answer := condition()):

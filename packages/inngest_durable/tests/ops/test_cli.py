@@ -20,7 +20,7 @@ from packages.inngest_durable.tests.ops.archive import SECRETS, Archive
 from packages.inngest_durable.tests.ops.command import SCRIPT, Command
 from packages.inngest_durable.tests.store.test_migrations import make
 from testkit.records import Records
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 NOBODY = "01JA0000000000000000000000"
 
@@ -316,7 +316,7 @@ def test_interrupted_command_writes_nothing(archive: Archive, command: Command, 
         maps = Path(f"/proc/{script.pid}/maps")
         wait_until(lambda: f"{command.database}-shm" in maps.read_text(), "the command to open the database")
         script.send_signal(signal.SIGINT)
-        script.communicate(timeout=20)
+        script.communicate(timeout=PATIENCE_SECONDS)
 
     assert script.returncode == 130
     assert command.json("show", run.id)["status"] == "waiting"

@@ -18,7 +18,7 @@ from packages.inngest_durable.tests.adapters.site import Site
 from testkit.records import Records, database_of
 from testkit.servers import WsgiThread
 from testkit.site_process import SiteProcess
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 READY = (200, {"status": "ready"})
 ALIVE = (200, {"status": "alive"})
@@ -64,14 +64,14 @@ def test_process_that_can_record_is_ready(site: Site) -> None:
 def test_process_that_drains_is_not_ready(site: Site) -> None:
     """From the beginning of the drain, while steps in flight end; it stays alive."""
     assert ready(site) == READY
-    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=PATIENCE_SECONDS) as client:
         client.sendall(b"GET /held HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         site.outside.wait_for("two")
         stopping = site.server.submit(site.inngest.stop)
         wait_until(lambda: ready(site) == DRAINING, "the drain to be told")
         during = alive(site), why_unready(site), stopping.done()
         site.outside.open("two")
-        stopping.result(10)
+        stopping.result(PATIENCE_SECONDS)
 
     assert during == (ALIVE, "no run is begun or resumed here any more: the process stops", False)
     # Nor does asking start it again.
