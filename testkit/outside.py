@@ -35,12 +35,14 @@ class Outside:
         """Write one effect down and return how often *action* has happened, this time included."""
         line = json.dumps({"action": action, "pid": os.getpid(), **facts}) + "\n"
         # One write to a file opened for appending: the lines of several processes do not mix.
-        descriptor = os.open(self._ledger, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        descriptor = os.open(self._ledger, os.O_CREAT | os.O_APPEND | os.O_RDWR)
         try:
             os.write(descriptor, line.encode())
+            # Up to this line: others may have written theirs by now.
+            before = os.pread(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR), 0)
         finally:
             os.close(descriptor)
-        return len(self.calls(action))
+        return sum(call["action"] == action for call in _whole_lines(before))
 
     def act(self, action: str, fail: int = 0) -> str:
         """Do *action* as a third party would; the first *fail* calls raise. Returns ``<action>#<call>``."""
@@ -66,13 +68,10 @@ class Outside:
     def calls(self, action: str | None = None) -> list[dict[str, Any]]:
         """Return what was written down of *action*, or of all, oldest first."""
         try:
-            text = self._ledger.read_text()
+            written = self._ledger.read_bytes()
         except FileNotFoundError:
             return []
-        # Where a line crosses a page, who reads at that moment sees half of it.
-        whole = text.rpartition("\n")[0]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        return [line for line in lines if action in (None, line["action"])]
+        return [call for call in _whole_lines(written) if action in (None, call["action"])]
 
     def counts(self) -> dict[str, int]:
         """Return how often each action happened."""
@@ -84,3 +83,8 @@ class Outside:
     def wait_for(self, action: str, times: int = 1) -> None:
         """Return once *action* has begun as often as said."""
         wait_until(lambda: len(self.calls(action)) >= times, f"{action!r} to be done {times} times")
+
+
+def _whole_lines(written: bytes) -> list[dict[str, Any]]:
+    # Where a line crosses a page, who reads at that moment sees half of it.
+    return [json.loads(line) for line in written.rpartition(b"\n")[0].splitlines()]
