@@ -38,7 +38,8 @@ def test_run_is_cancelled_while_it_waits_for_approval(
     booking.expect_rows("pending", "process-payment", "confirm-booking", "release-seat")
     shown = booking.picture()
 
-    late = httpx.post(f"{trip_booker.url}/api/trips/{booking.booking_id}/decision", json={"approved": True})
+    url = f"{trip_booker.url}/api/trips/{booking.booking_id}/decision"
+    late = httpx.post(url, json={"approved": True}, timeout=30)
     assert late.status_code == 202
     page.reload()
     second = BookingPage(page.context.new_page(), page.url)

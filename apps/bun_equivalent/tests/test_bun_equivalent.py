@@ -98,7 +98,7 @@ def test_run_goes_on_after_a_kill(example: Example) -> None:
 
 def test_wait_url_answers_a_preflight(example: Example) -> None:
     """A browser on another origin may wait, too."""
-    answer = httpx.options(f"{example.url}/wait", headers={"Origin": "http://localhost:5173"})
+    answer = httpx.options(f"{example.url}/wait", headers={"Origin": "http://localhost:5173"}, timeout=30)
 
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "*"

@@ -50,5 +50,5 @@ def test_hold_goes_on_while_the_server_is_dead(demo: TripBooker) -> None:
     answer = httpx.get(f"{demo.url}{redirect.headers['location']}", timeout=30)
 
     assert answer.json()["success"] is True
-    assert 2 <= time.time() - began < 20
+    assert 2 <= time.time() - began < 60
     assert outcomes(demo.world) == ["found", "held", "released"]

@@ -53,7 +53,8 @@ def test_page_follows_a_booking_at_the_app(fake: FakeInngest, demo: TripBooker) 
     url = f"{demo.url}{FLIGHT.path}?bookingId=BK-1"
 
     redirect = httpx.get(url, headers=who("BK-1", Accept="text/event-stream"), timeout=30)
-    events = told(httpx.get(f"{demo.url}{redirect.headers['location']}", headers={"Accept": "text/event-stream"}))
+    url = f"{demo.url}{redirect.headers['location']}"
+    events = told(httpx.get(url, headers={"Accept": "text/event-stream"}, timeout=30))
 
     assert redirect.status_code == 303
     assert [run.status for run in fake.runs] == ["Completed"]
@@ -69,7 +70,7 @@ def test_booking_goes_on_after_a_kill_and_the_page_is_told_of_it(fake: FakeInnge
     wait_until(demo.answers, "the app to be back")
     fake.hurry()
 
-    wait_until(lambda: "result" in told(look_up(demo, "BK-2")), "the end of the booking", timeout_seconds=40)
+    wait_until(lambda: "result" in told(look_up(demo, "BK-2")), "the end of the booking")
 
     assert told(look_up(demo, "BK-2")).count("run.recovered") == 1
     assert demo.outcomes("BK-2", "airline", "reserve") == ["held"]
@@ -91,7 +92,8 @@ def test_approval_is_told_to_the_page(fake: FakeInngest, demo: TripBooker) -> No
             if name == "event":
                 kind = text
             elif name == "data" and kind == "step.waiting":
-                httpx.post(f"{demo.url}/api/trips/BK-4/decision", json={"approved": True}).raise_for_status()
+                decision = f"{demo.url}/api/trips/BK-4/decision"
+                httpx.post(decision, json={"approved": True}, timeout=30).raise_for_status()
             elif name == "data" and kind == "step.completed":
                 ended.append(json.loads(text)["step"])
 

@@ -82,7 +82,7 @@ def test_crash_in_the_payment_ends_with_one_charge(demo: TripBooker) -> None:
         curl(demo, "BK-4&crash")
     wait_until(lambda: shown(demo, "BK-4/calls"), "the table in the README")
 
-    known = httpx.get(f"{demo.url}/api/bookings/BK-4").json()
+    known = httpx.get(f"{demo.url}/api/bookings/BK-4", timeout=30).json()
     assert known["status"] == "confirmed"
     assert len(known["charges"]) == len(known["reservations"]) == 1
     assert "killed by SIGKILL" in demo.output
@@ -112,7 +112,7 @@ def test_order_is_processed_although_the_server_dies(demo: TripBooker) -> None:
         curl(demo, "/api/orders")
     wait_until(lambda: shown(demo, "ada/calls"), "the table in the README")
 
-    assert httpx.get(f"{demo.url}/api/bookings/ada").json()["status"] == "confirmed"
+    assert httpx.get(f"{demo.url}/api/bookings/ada", timeout=30).json()["status"] == "confirmed"
 
 
 def test_taken_port_is_said_and_not_tried_again(demo: TripBooker, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from testkit.outside import Outside
 from testkit.ports import free_port
 from testkit.records import Records, database_of
 from testkit.server_process import ServerProcess
-from testkit.waiting import wait_until
+from testkit.waiting import PATIENCE_SECONDS, wait_until
 
 # Longer than it takes to end a server.
 PAUSE = timedelta(milliseconds=500)
@@ -92,7 +92,7 @@ def test_engine_drains_before_the_applications_own_shutdown(tmp_path: Path, serv
         stopped = pool.submit(site.server.stop)
         assert outside.calls("closing") == []
         outside.open("use")
-        stopped.result(10)
+        stopped.result(PATIENCE_SECONDS)
 
     assert [call["resources"] for call in outside.calls("used")] == [["pool"]]
     assert [call["action"] for call in outside.calls()] == ["use", "used", "closing"]
@@ -145,7 +145,7 @@ def test_engine_starts_at_the_first_request_without_a_lifespan(tmp_path: Path) -
     sleeping = ServerProcess(command, tmp_path, {"FOLDER": str(tmp_path)})
     try:
         sleeping.wait_ready(port)
-        redirect = httpx.get(f"{url}/sleep?ms=100")
+        redirect = httpx.get(f"{url}/sleep?ms=100", timeout=20)
     finally:
         sleeping.kill()
     waited = serve_one(redirect.headers["location"])

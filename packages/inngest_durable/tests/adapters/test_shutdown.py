@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
 from packages.inngest_durable.tests.adapters.conftest import StartSite
@@ -116,7 +115,7 @@ def test_run_id_of_a_stopped_engine_is_found_by_the_next(start_site: StartSite, 
     redirect = first.get("/sleep?ms=300")
     first.close()
     second = start_site(folder=tmp_path / "app")
-    answer = second.follow(httpx.get(second.client.base_url.join(redirect.headers["location"])))
+    answer = second.follow(second.get(redirect.headers["location"]))
 
     assert answer.status_code == 200
     assert answer.headers[RUN_ID] == redirect.headers[RUN_ID]

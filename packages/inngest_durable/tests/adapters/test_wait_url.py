@@ -82,7 +82,7 @@ def test_waiter_that_leaves_does_not_disturb_others(site: Site) -> None:
     location = site.get("/stream?fail=1").headers["location"]
     site.outside.wait_for("streaming")
     with pytest.raises(httpx.ReadTimeout):
-        site.get(location, timeout=0.1)
+        site.get(location, timeout=httpx.Timeout(20, read=0.1))
     site.outside.open("stream")
 
     assert site.get(location).text == "one two"

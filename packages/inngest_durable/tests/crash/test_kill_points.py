@@ -194,7 +194,7 @@ def test_kill_before_any_step_leaves_nothing(site: SiteProcess) -> None:
 @pytest.mark.parametrize("is_over", [True, False], ids=["over before the restart", "goes on after it"])
 def test_kill_during_a_sleep(site: SiteProcess, is_over: bool) -> None:
     """A sleep outlives the process: the run goes on at its time, or at once when that has passed."""
-    redirect = site.get("/sleepy?ms=1200")
+    redirect = site.get("/sleepy?ms=2000")
     wake_at = kill_waiting(site, is_over)
     site.restart()
     run = site.records.wait_for_only_run()
@@ -210,7 +210,7 @@ def test_kill_during_a_sleep(site: SiteProcess, is_over: bool) -> None:
 @pytest.mark.parametrize("is_over", [True, False], ids=["over before the restart", "goes on after it"])
 def test_kill_during_a_backoff(site: SiteProcess, is_over: bool) -> None:
     """A failed attempt is on disk: after the restart the next one comes at its time, and the count goes on."""
-    site.get("/flaky?ms=1200")
+    site.get("/flaky?ms=2000")
     wake_at = kill_waiting(site, is_over)
     site.restart()
     run = site.records.wait_for_only_run()

@@ -231,12 +231,12 @@ def test_cancel_ends_the_run(fake: FakeInngest, by_hand: MakeRun) -> None:
 
 
 def test_unknown_run_is_told_by_the_body_alone(fake: FakeInngest) -> None:
-    response = httpx.get(f"{fake.url}/v1/runs/{new_ulid(0)}")
+    response = httpx.get(f"{fake.url}/v1/runs/{new_ulid(0)}", timeout=20)
 
     assert response.status_code == 200
     assert response.json()["status"] == 500
     assert "data" in response.json()
-    assert httpx.delete(f"{fake.url}/v1/runs/{new_ulid(0)}").status_code == 404
+    assert httpx.delete(f"{fake.url}/v1/runs/{new_ulid(0)}", timeout=20).status_code == 404
 
 
 def test_jobs_are_listed(fake: FakeInngest, by_hand: MakeRun) -> None:
@@ -286,8 +286,9 @@ def test_calls_need_the_signing_key(by_hand: MakeRun) -> None:
         assert len(problems) == 2, "the key as it is works, but should not be sent"
         assert hand.actions() == {step_hash("a"): {"data": None}}
         assert fake.violations == []
-        assert httpx.post(f"{fake.url}/e/wrong", json={"name": "a"}).status_code == 401
-        assert httpx.post(f"{fake.url}/e/{EVENT_KEY}", json={"name": "a"}).json()["status"] == 200
+        assert httpx.post(f"{fake.url}/e/wrong", json={"name": "a"}, timeout=20).status_code == 401
+        taken = httpx.post(f"{fake.url}/e/{EVENT_KEY}", json={"name": "a"}, timeout=20)
+        assert taken.json()["status"] == 200
 
 
 def test_same_endpoint_shares_one_function_row(fake: FakeInngest, scripted: MakeApp, by_hand: MakeRun) -> None:
