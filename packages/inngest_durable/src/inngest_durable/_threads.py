@@ -31,14 +31,19 @@ def start_thread(name: str, call: Callable[[], Any]) -> tuple[asyncio.Future[Any
     returned: concurrent.futures.Future[None] = concurrent.futures.Future()
     target = partial(contextvars.copy_context().run, _call, loop, done, returned, call)
     threading.Thread(target=target, name=name, daemon=True).start()
-    under_way = _under_way.setdefault(loop, set())
-    under_way.add(returned)
-    returned.add_done_callback(under_way.discard)
+    note_under_way(loop, returned)
     return done, returned
 
 
+def note_under_way(loop: asyncio.AbstractEventLoop, returned: concurrent.futures.Future[None]) -> None:
+    """Let a thread work for *loop* until *returned* ends."""
+    under_way = _under_way.setdefault(loop, set())
+    under_way.add(returned)
+    returned.add_done_callback(under_way.discard)
+
+
 def threads_of(loop: asyncio.AbstractEventLoop) -> set[concurrent.futures.Future[None]]:
-    """Return what ends with each of the threads that were started on *loop* and have not ended. For tests."""
+    """Return what ends with the work of each thread that *loop* waits for. For tests."""
     return set(_under_way.get(loop, ()))
 
 

@@ -16,9 +16,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from queue import SimpleQueue
 
-from ..._threads import call_apart
+from ..._threads import call_apart, note_under_way
 from ...errors import StoreError
 from ..records import Write
 from ..store import CommitListener
@@ -75,6 +76,7 @@ class Writer:
         self._closed = False
         self._data_version = 0
         self._stopping = threading.Event()
+        self._landed: Future[None] | None = None
         self._handed: SimpleQueue[tuple[list[Group], Rows | None] | None] = SimpleQueue()
         self._returned: deque[tuple[list[Group], Commit | None]] = deque()
         # Started now: when it is needed, the system may have none to give, and nothing could be written any more.
@@ -160,13 +162,13 @@ class Writer:
             return
         batch, self._queue = self._queue[:_MOST_GROUPS], self._queue[_MOST_GROUPS:]
         if not self._checkpointer.clear.is_set():
-            self._hand_over(batch)
+            self._hand_over(loop, batch)
             return
         try:
             # Always here, on a slow disk too: in the thread, each row would wait for the interpreter lock.
             rows = write_rows(self._connection, batch, self._tells)
             if self._pace.threaded:
-                self._hand_over(batch, rows)
+                self._hand_over(loop, batch, rows)
                 return
             done = sync(self._connection, rows)
         except Exception as error:
@@ -178,7 +180,7 @@ class Writer:
                 return
             # The thread tries until it is written.
             logger.debug("a commit on the loop failed: %s", error)
-            self._hand_over(batch)
+            self._hand_over(loop, batch)
             return
         self._pace.committed_on_loop(done.seconds)
         self._settle(batch, done)
@@ -194,8 +196,11 @@ class Writer:
         if self._queue and self._loop is not None:
             self._schedule(self._loop)
 
-    def _hand_over(self, batch: list[Group], rows: Rows | None = None) -> None:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, batch: list[Group], rows: Rows | None = None) -> None:
         self._with_thread = True
+        # A clock that moves on command waits for it.
+        self._landed = Future()
+        note_under_way(loop, self._landed)
         self._handed.put((batch, rows))
 
     def _land(self) -> None:
@@ -203,6 +208,9 @@ class Writer:
         if not self._returned:
             return
         batch, done = self._returned.popleft()
+        if self._landed is not None:
+            self._landed.set_result(None)
+            self._landed = None
         if done is None:
             self._give_up(batch)
             return
