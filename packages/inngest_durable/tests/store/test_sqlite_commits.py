@@ -95,7 +95,7 @@ async def test_lazy_writes_make_no_commit_of_their_own(
     monkeypatch.setattr(writer, "_LAZY_SECONDS", 3600.0)
     run = samples.run()
     lazy = [sqlite_store.write(Insert(run), lazy=True), sqlite_store.write(samples.save(run, "a"), lazy=True)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
 
     assert commits == []
 
