@@ -64,6 +64,14 @@ async def test_body_is_read_again_on_reentry(client: Client, world: World) -> No
     assert outcomes(world)[:2] == [("find", "DIRECTORY_TIMEOUT"), ("find", "found")]
 
 
+async def test_order_goes_through_however_often_the_mail_fails(client: Client, world: World) -> None:
+    """The data is processed: no number of failures that the app's own policy would allow ends the run."""
+    status, answer = await order(client, "fail=notify:4")
+
+    assert (status, answer["success"]) == (200, True)
+    assert outcomes(world)[-1] == ("notify", "sent")
+
+
 async def test_service_that_always_fails_ends_the_order(client: Client, world: World) -> None:
     """When the attempts are used up, the answer names the step, and the user is told nothing."""
     status, answer = await order(client, "fail=process:always")

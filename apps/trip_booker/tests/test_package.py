@@ -58,6 +58,14 @@ async def test_failing_hotel_is_asked_again_and_nobody_else(client: Client, worl
     assert counted(world) == {**BOOKED, ("hotels", "book", "HOTEL_TIMEOUT"): 2}
 
 
+async def test_package_goes_through_however_often_the_mail_fails(client: Client, world: World) -> None:
+    """All three are booked: no number of failures that the app's own policy would allow ends the run."""
+    status, answer = await book(client, "fail=send-confirmation:4")
+
+    assert (status, answer["success"]) == (200, True)
+    assert world.calls("PK-1")[-1].outcome == "sent"
+
+
 @pytest.mark.parametrize(
     ("failing", "code", "given_back"),
     [

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from inngest_durable import StepError, step
+from inngest_durable import StepError, StepOptions, step
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
@@ -46,7 +46,9 @@ async def book_package() -> ResponseReturnValue:
         error = {"code": "PACKAGE_FAILED", "steps": list(failed), "message": "; ".join(failed.values())}
         return {"success": False, "bookingId": booking_id, "error": error}, 409
 
-    await step.run("send-confirmation", notifications.send_confirmation, booking_id, flight, hotel, car)
+    # All three are booked: from here on the package goes through, even if the mail server is away for an hour.
+    confirm = StepOptions("send-confirmation", retries=200)
+    await step.run(confirm, notifications.send_confirmation, booking_id, flight, hotel, car)
 
     return {"success": True, "bookingId": booking_id, "bookings": {"flight": flight, "hotel": hotel, "car": car}}
 
