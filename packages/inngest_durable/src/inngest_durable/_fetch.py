@@ -1,7 +1,7 @@
 """
-What `step.fetch` does in one attempt: an HTTP request by httpx, and which answers are worth another attempt.
+What `step.fetch` does in one attempt: an HTTP request with httpx, and which responses are worth another attempt.
 
-The request carries the step's idempotency key, so that a service which knows the header does its work once, however
+The request carries the step's idempotency key, so that a service that knows the header does its work once, however
 often the attempt is repeated after a crash.
 """
 
@@ -27,7 +27,7 @@ TOO_MANY_REQUESTS = 429
 SERVER_ERRORS = 500
 # A server that asks for more is not waited for longer.
 LONGEST_PAUSE = timedelta(days=1)
-# A URL that is none, or a method or header that HTTP cannot express.
+# The URL is not one, or HTTP cannot express the method or a header.
 _UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeEncodeError
 
 
@@ -114,18 +114,18 @@ class FetchResponse(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The body as text: in the charset that its content type names, else UTF-8; what is not is replaced."""
+        """The body as text: in the charset of its content type, otherwise UTF-8; invalid bytes are replaced."""
         return httpx.Response(self.status, headers=self._content_type(), content=self.body).text
 
     def json(self) -> Any:
-        """Return the body as plain JSON types. Raises `ValueError` if it is no JSON."""
+        """Return the body as plain JSON types. Raises `ValueError` if it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
         except msgspec.DecodeError as error:
             raise ValueError(f"the answer of {self.url} (status {self.status}) is no JSON: {error}") from error
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name, or None."""
+        """Return the first header with that name, or None."""
         return next((value for given, value in self.headers if given == name.lower()), None)
 
     def _content_type(self) -> list[tuple[str, str]]:
@@ -133,7 +133,7 @@ class FetchResponse(Struct, frozen=True):
 
 
 class FetchStatusError(Exception):
-    """The answer's status asks for another attempt: 5xx or 429."""
+    """The response's status asks for another attempt: 5xx or 429."""
 
 
 async def fetch_on_loop(request: FetchRequest) -> FetchResponse:

@@ -1,4 +1,4 @@
-"""`progress`: what a step's function tells those who follow its run."""
+"""`progress`: what a step's function reports to those who follow its run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ logger = logging.getLogger("inngest_durable")
 
 def progress(text: str, /, **data: Any) -> None:
     """
-    Tell those who follow the run how far the running step is, e.g. ``progress("Comparing prices", found=12)``.
+    Report to those who follow the run how far the running step is, e.g. ``progress("Comparing prices", found=12)``.
 
-    Call it in a step's function, ``async def`` or ``def``. It does not wait for the disk. A replay tells nothing twice,
-    since it does not call the function again; an attempt that is repeated does.
+    Call it in a step's function, ``async def`` or ``def``. It does not wait for the disk. A replay does not report
+    again, since it does not call the function; an attempt that is repeated does.
 
     Args:
-        text: For people. What is over 1,000 characters is cut off.
-        **data: For the page, as JSON; left out, with a warning in the log, if it takes more than 4 KiB. Of one
-            attempt, at most 1,000 are recorded.
+        text: For people. Anything over 1,000 characters is cut off.
+        **data: For the page, as JSON; left out, with a warning in the log, if it takes more than 4 KiB. At most 1,000
+            reports are recorded per attempt.
 
     Raises:
         OutsideStepError: Called outside a step's function.
-        StepValueError: *text* is no text, or *data* cannot be JSON.
+        StepValueError: *text* is not a string, or *data* cannot be JSON.
     """
     found = _context.scope.get(None)
     if found is None or found.step is None:

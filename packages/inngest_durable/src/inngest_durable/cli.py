@@ -1,8 +1,8 @@
 """
 The command ``inngest-durable``: look after the runs in the embedded engine's database file.
 
-Works while the application's servers run on the file, and while none does. Exit codes: 0, done; 1, there is no such
-run, or it is not in a state for that; 2, wrong usage; 3, the database cannot be used; 130, interrupted.
+Works whether or not the application's servers are running on the file. Exit codes: 0, done; 1, there is no such run, or
+its state does not allow that; 2, wrong usage; 3, the database cannot be used; 130, interrupted.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def show(db: Path, run_id: str, with_query: bool, is_json: bool) -> None:
 @click.pass_obj
 def cancel(db: Path, run_id: str) -> None:
     """
-    Cancel a run for good, and those that it has invoked.
+    Cancel a run for good, and the runs that it has invoked.
 
-    A server that executes it leaves its handler within about a second; the step in flight ends, unrecorded.
+    A server that is executing it leaves its handler within about a second; the step in flight ends unrecorded.
     """
     _do(db, lambda operator: operator.cancel(run_id))
     click.echo(f"cancelled {run_id}")
@@ -106,17 +106,17 @@ def retry(db: Path, run_id: str) -> None:
     """
     Repeat a run that failed or was cancelled, as a new run of the same request; print its ID.
 
-    Every step runs again, those included that had completed, with idempotency keys of the new run. A server enters it
+    Every step runs again, including those that had completed, with idempotency keys of the new run. A server enters it
     within a second, or when one starts. The old run stays as it is.
     """
     click.echo(_do(db, lambda operator: operator.retry(run_id)))
 
 
 @main.command()
-@click.option("--older-than", "keep", required=True, metavar="DURATION", help="E.g. 7d, 12h or 0s: since their end.")
+@click.option("--older-than", "keep", required=True, metavar="DURATION", help="E.g. 7d, 12h or 0s, since their end.")
 @click.pass_obj
 def prune(db: Path, keep: str) -> None:
-    """Delete runs that ended longer ago, and as old events (of a day at least), in batches between others' commits."""
+    """Delete runs that ended longer ago, and events as old (at least a day), in batches between others' commits."""
     try:
         keep_seconds = seconds(keep)
     except ValueError as error:
@@ -130,7 +130,7 @@ def _do(db: Path, work: Callable[[Operator], Awaitable[T]]) -> T:
     try:
         return asyncio.run(operate(db, work))
     except KeyboardInterrupt:
-        # As shells have it; 1 would say that nothing was changed.
+        # As shells do; 1 would say that nothing was changed.
         raise click.exceptions.Exit(130) from None
     except (RunNotFoundError, NotPossibleError) as error:
         raise Refused(error) from error
@@ -139,7 +139,7 @@ def _do(db: Path, work: Callable[[Operator], Awaitable[T]]) -> T:
 
 
 class Refused(click.ClickException):
-    """There is no such run, or it is not in a state for that."""
+    """There is no such run, or its state does not allow that."""
 
     exit_code = 1
 
@@ -154,7 +154,7 @@ class Unusable(Refused):
 
 
 def _as_json(value: Any) -> str:
-    # Escaped, so that every terminal and pipe takes it, half surrogate pairs included.
+    # Escaped, so that every terminal and pipe takes it, even with lone surrogates.
     return json.dumps(value, indent=2)
 
 

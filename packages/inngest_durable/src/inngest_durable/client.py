@@ -40,17 +40,17 @@ class Inngest:
         app_id: Name of the application, e.g. ``"trip-booker"``.
         endpoint_adapter: The framework's adapter, e.g. `inngest_durable.quart.endpoint_adapter`.
         engine: What records and resumes runs; None takes an `InngestEngine` if ``INNGEST_DEV`` or
-            ``INNGEST_SIGNING_KEY`` is set, else an `EmbeddedEngine` on the file that ``INNGEST_DURABLE_DB`` names.
+            ``INNGEST_SIGNING_KEY`` is set, otherwise an `EmbeddedEngine` on the file that ``INNGEST_DURABLE_DB`` names.
         limits: How much one run may hold.
         cors_origins: Origins whose pages may read the wait URL, e.g. ``["https://shop.example"]``; all by default,
             since the run's token protects it.
-        event_key: Key that opens ``POST /_inngest/e/<event key>``, where others send events; None takes
-            ``INNGEST_EVENT_KEY``. Without one there is no such route.
+        event_key: Key in the URL ``POST /_inngest/e/<event key>``, to which others send events; None takes
+            ``INNGEST_EVENT_KEY``. Without a key, there is no such route.
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 
     Raises:
-        ConfigurationError: *app_id* is no name, *engine* is none or another application's, or the environment asks for
-            an Inngest server that cannot be used.
+        ConfigurationError: *app_id* is not a name, *engine* is not an engine or is that of another application, or the
+            environment asks for an Inngest server that cannot be used.
     """
 
     def __init__(
@@ -105,20 +105,21 @@ class Inngest:
         idempotency_scope: Callable[[], str] | None = None,
     ) -> Any:
         """
-        Make *handler* a durable endpoint. Put it inside the route decorator, next to the function.
+        Make *handler* a durable endpoint. Put this decorator below the route decorator, next to the function.
 
         Args:
             handler: A handler of the adapter's framework.
             id: The endpoint's ID, kept with its runs; by default ``<module>.<qualname>`` of the handler.
-            retries: Policy of each step that has none of its own, and of the handler. An int is ``max_retries``.
-            timeout: How long a run may take from acceptance, sleeps included, e.g. ``"10m"``. Then it fails, and is
-                answered ``504``.
+            retries: Policy of the handler, and of each step that has none of its own. An int is ``max_retries``.
+            timeout: How long a run may take from acceptance, sleeps included, e.g. ``"10m"``. After that it fails, and
+                is answered ``504``.
             idempotency_scope: A plain function, called in the request, that returns whose ``Idempotency-Key`` this
-                is, e.g. the user's ID where the login is a cookie. By default the ``Authorization`` header tells.
+                is, e.g. the user's ID if the login is a cookie. By default, the ``Authorization`` header identifies
+                the owner.
 
         Raises:
-            ConfigurationError: The client has no adapter, the ID is taken, the handler is none or does not fit the
-                framework, or *idempotency_scope* is ``async def``.
+            ConfigurationError: The client has no adapter, the ID is taken, the handler is not callable or does not fit
+                the framework, or *idempotency_scope* is ``async def``.
             ValueError: *retries* or *timeout* cannot be read.
         """
         policy = retry_policy(retries) or RetryPolicy()
@@ -139,7 +140,7 @@ class Inngest:
 
     def endpoint_proxy(self) -> Any:
         """
-        Return a view that serves the wait URL on a route of your own, as in ``async_redirect_url="/wait"``.
+        Return a view that serves the wait URL on a route of your own, as for ``async_redirect_url="/wait"``.
 
         Mount it for GET and OPTIONS: ``app.add_url_rule("/wait", view_func=inngest.endpoint_proxy(), …)``.
 
@@ -154,12 +155,12 @@ class Inngest:
 
         From then on ``app.extensions["inngest"]`` is this client.
 
-        Call it after the application's other middleware: what is put round the application later is named in a
-        warning when the engine starts. An application factory may call it again for a new application while the
-        engine does not run.
+        Call it after adding the application's other middleware: when the engine starts, a warning names what was put
+        round the application later. An application factory may call it again for a new application while the engine
+        is not running.
 
         Raises:
-            ConfigurationError: The client has no adapter, or its engine runs for another application.
+            ConfigurationError: The client has no adapter, or its engine is running for another application.
         """
         if self._life.has_begun:
             raise ConfigurationError("the engine runs for another application: one client serves one at a time")
@@ -171,8 +172,8 @@ class Inngest:
         Send events: each wakes every run that waits for it. In a handler use `step.send_event`, which sends once.
 
         Args:
-            events: One `Event`, or several, of which all are recorded or none. One whose ID was sent in the last 24
-                hours is left out.
+            events: One `Event`, or several, which are recorded together or not at all. An event whose ID was sent in
+                the last 24 hours is left out.
 
         Returns:
             Their IDs.
@@ -191,7 +192,7 @@ class Inngest:
             data: Any JSON.
 
         Returns:
-            Whether a step waited for it. If not, the signal is gone.
+            Whether a step waited for it. If not, the signal is lost.
 
         Raises:
             EventError: *data* is too large or has no JSON form.
@@ -200,13 +201,13 @@ class Inngest:
 
     async def cancel(self, run_id: str) -> bool:
         """
-        Cancel a run for good, e.g. by the ``X-Inngest-Run-Id`` that its client got.
+        Cancel a run for good. Its client got the ID as ``X-Inngest-Run-Id``.
 
-        A run that sleeps or waits ends at once. Of one that executes, the pass ends at its next step; what a step in
-        flight does is not recorded any more. Its clients are answered ``410``.
+        A run that sleeps or waits ends at once. If it is executing, its pass ends at the next step, and what a step in
+        flight does is no longer recorded. Its clients are answered ``410``.
 
         Returns:
-            Whether the run was cancelled; False if it had ended before, which changes nothing.
+            Whether the run was cancelled; False if it had already ended, in which case nothing changes.
 
         Raises:
             RunNotFoundError: There is no such run.
@@ -215,16 +216,16 @@ class Inngest:
 
     async def unready(self) -> str | None:
         """
-        Return why this process can begin no run at the moment, or None if it can: for a health route of your own.
+        Return why this process cannot begin a run at the moment, or None if it can: for a health route of your own.
 
-        It drains, its engine cannot be started (it is started, as by a request to an endpoint), or nothing can be
-        written: the disk is full, or another process holds the database. Takes 4 s at most.
+        It is draining, its engine cannot be started (this call starts it, as a request to an endpoint does), or nothing
+        can be written: the disk is full, or another process holds the database. Takes 4 s at most.
         """
         found = await self.on_loop(lambda: unready(self.engine, self._life.start))
         return None if found is None else found.detail
 
     async def _started(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do *work* where the engine runs, which is started first: with Flask not where the caller is."""
+        """Start the engine if need be, then do *work* where it runs: with Flask, not in the caller's thread."""
 
         async def working() -> T:
             if not self.is_started():
@@ -244,24 +245,24 @@ class Inngest:
 
     def start(self) -> Awaitable[None]:
         """
-        Start the engine where nothing else does; harmless when it runs.
+        Start the engine where nothing else does; harmless when it is running.
 
-        With Quart, await it. With Flask it blocks, and what it returns need not be awaited: call it in each process
-        that serves, after a server has forked it (gunicorn: in ``post_worker_init``). Called in the main thread it
+        With Quart, await it. With Flask it blocks, and its return value need not be awaited: call it in each process
+        that serves, after the server has forked it (gunicorn: in ``post_worker_init``). Called in the main thread, it
         chains SIGTERM and SIGINT. Without it, the first request to an endpoint starts the engine.
 
         Raises:
-            StoreError: Its database cannot be used.
-            ConfigurationError: It runs on another event loop.
+            StoreError: The engine's database cannot be used.
+            ConfigurationError: The engine is running on another event loop.
         """
         started = self.on_loop(self._life.start)
-        # Where that has blocked, the engine is in another thread than this one, which may be the main one.
+        # If that has blocked, the engine runs in another thread, and this one may be the main thread.
         self._life.chain_signals()
         return started
 
     def stop(self) -> Awaitable[None]:
         """
-        Stop the engine: every pass is interrupted, steps in flight end, the runs go on after the next start.
+        Stop the engine: every pass is interrupted, steps in flight end, and the runs go on after the next start.
 
         With Quart, await it; with Flask it blocks.
         """
@@ -272,7 +273,7 @@ class Inngest:
 
     def running(self) -> Running[Inngest]:
         """
-        Run the engine for the time of a block, e.g. in a test or a script.
+        Run the engine for the duration of a block, e.g. in a test or a script.
 
         With Quart, write ``async with inngest.running():``; with Flask, ``with``.
         """
@@ -284,7 +285,7 @@ class Inngest:
         return self._life.loop
 
     def on_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
-        """Run *work* on that loop: with Flask at once, blocking; with Quart when what this returns is awaited."""
+        """Run *work* on that loop: with Flask at once, blocking; with Quart when the return value is awaited."""
         return work() if self._adapter is None else self._adapter.run(work)
 
     async def _begin(self) -> None:
@@ -316,7 +317,7 @@ def _check_arguments(app_id: object, engine: object) -> None:
         raise ConfigurationError(
             f'app_id is a name such as "shop", not a {type(app_id).__name__}: applications go to inngest.init_app(app)'
         )
-    # A path in its place, or the class.
+    # It may be a path, or the class itself.
     if engine is not None and not hasattr(type(engine), "begin"):
         raise ConfigurationError(f"engine is an engine, not {engine!r}: write EmbeddedEngine(path) or InngestEngine()")
 

@@ -34,7 +34,7 @@ class InngestError(Exception):
     """
     Root of every error of this package.
 
-    *hint* says what to do. It is added as a note, so that a log line stays one line and a traceback teaches.
+    *hint* says what to do. It is added as a note, so that a log line stays one line while a traceback shows the hint.
     """
 
     hint: str = ""
@@ -99,7 +99,7 @@ class StepError(InngestError):
 
 class EndpointNotReachedError(InngestError):
     """
-    A re-entry was answered without reaching its endpoint: an auth hook, a limiter or a missing route did that.
+    A re-entry was answered without reaching its endpoint: by an auth hook, a limiter or a missing route.
 
     Recorded with a run that failed for this reason; never raised in a handler.
     """
@@ -168,7 +168,7 @@ class OutsideEndpointError(StepUsageError):
 
 
 class OutsideStepError(OutsideEndpointError):
-    """`step.idempotency_key` or `progress` was called where no step's function runs."""
+    """`step.idempotency_key` or `progress` was called outside a step's function."""
 
     hint = "Call it in the function that you give to step.run: it tells of that step."
 
@@ -186,7 +186,7 @@ class StepValueError(StepUsageError):
 
 
 class ReplayMismatchError(StepUsageError):
-    """A replay reached a memo with another kind of step, function or arguments than those that made it."""
+    """A replay reached a memo that was made by another kind of step, another function or other arguments."""
 
     hint = "Give concurrent steps distinct IDs, and take arguments that change (time, random) from a step's result."
 
@@ -206,7 +206,7 @@ class SignalTakenError(StepUsageError):
 
 
 class RunNotFoundError(InngestError):
-    """There is no run of that ID: it never was accepted, or was deleted some time after its end."""
+    """There is no run with that ID: it was never accepted, or was deleted some time after its end."""
 
 
 class RequestTooLargeError(InngestError):
@@ -222,7 +222,7 @@ class RunInterrupt(BaseException):
     Leaves the handler because its run must wait, or the process must stop. The run goes on by re-entry.
 
     It is a BaseException so that ``except Exception`` in a handler does not stop it, like `asyncio.CancelledError`.
-    A handler that catches it changes nothing: its outcome is discarded, and every further step is refused.
+    Catching it in a handler changes nothing: the handler's outcome is discarded, and every further step is refused.
     """
 
     def __init__(self, reason: str = "") -> None:

@@ -37,7 +37,7 @@ __all__ = ["FlaskAdapter", "current_pass", "endpoint_adapter"]
 T = TypeVar("T")
 
 HELD_WAITS = 2
-# How long the only thread of a process is held: all others wait meanwhile.
+# How long the only thread of a process is held: all other requests wait meanwhile.
 ONLY_THREAD_SECONDS = 2.0
 
 
@@ -53,7 +53,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
     def __init__(self, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS) -> None:
         super().__init__(async_redirect_url)
         self._held_waits = held_waits
-        # By the engine's event loop: a forked child has one of its own, and holds none of the parent's clients.
+        # Keyed by the engine's event loop: a forked child has its own, and holds none of the parent's clients.
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     def with_options(
@@ -68,8 +68,8 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
                 returns the URL; it runs on the engine's event loop, in the context of the request, and must not block.
             held_waits: How many clients each process holds at the wait URL at a time. Each takes a thread of the
                 server for up to 25 s; further ones are answered ``202`` with ``Retry-After: 1`` at once, unless their
-                run has ended. Set it to less than the server has threads. Where it has one in each process, a client
-                is held for 2 s, and sent round.
+                run has ended. Set it lower than the server's number of threads. If there is one thread per process, a
+                client is held for 2 s, then told to ask again.
         """
         return FlaskAdapter(async_redirect_url, held_waits)
 
@@ -84,7 +84,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         Call it after the application's other middleware, so that re-entries pass through that too.
 
         Raises:
-            ConfigurationError: It was called before for this application, or that is none of Flask's.
+            ConfigurationError: It was called before for this application, or *app* is not a Flask application.
         """
         edge = WsgiEdge(_werkzeug.callable_of(app, "wsgi_app", WsgiEdge), client)
         app.wsgi_app = edge  # type: ignore[method-assign]  # the documented way to add middleware
@@ -211,7 +211,7 @@ def _health(client: Lifecycle) -> Callable[..., Response]:
 
 
 def _alive(**_: str) -> Response:
-    # By way of the engine's event loop: where that does not answer, this does not either.
+    # By way of the engine's event loop: if that does not answer, neither does this.
     return _sent_by_edge(portal.call(_lives))
 
 
@@ -221,9 +221,9 @@ async def _lives() -> RecordedResponse:
 
 def _completed_holder() -> Holder:
     """
-    Return the holder of this request, whose body has come in whole: read here, since that waits for the client.
+    Return the holder of this request once its body has come in whole: read here, since that waits for the client.
 
-    Raises `BodyCutOff` where it does not.
+    Raises `BodyCutOff` if it does not.
     """
     holder = _werkzeug.holder_in(request.environ)
     if isinstance(holder, WsgiHolder):
@@ -240,7 +240,7 @@ def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
     holder = _completed_holder()
     _werkzeug.note_key(holder, endpoint, request.headers.get("Idempotency-Key"))
     current = portal.call(endpoint.open, holder, ThreadPass)
-    # The edge sends the substitute, where there is one.
+    # The edge sends the substitute, if there is one.
     substituted = Response("", 204)
     if current is None:
         return substituted
@@ -249,7 +249,7 @@ def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
         result = current.run(handler)
     except BaseException as raised:
         if isinstance(raised, KeyboardInterrupt | SystemExit) and current.kind == "first":
-            # For the server, whose thread this is. At the re-entry, which has none, it is a failed attempt.
+            # For the server, whose thread this is. A re-entry is in no server's thread: there it is a failed attempt.
             portal.post(endpoint.abandon, current)
             raise
         error = raised if current.interrupted else as_exception(raised, "the handler")
@@ -262,7 +262,7 @@ def _serve(endpoint: Endpoint, handler: Callable[[], Any]) -> Any:
 
 def current_pass() -> PassKind | None:
     """
-    Tell a hook which pass of a durable endpoint this request is.
+    Return which pass of a durable endpoint this request is: for hooks.
 
     Returns:
         ``"reentry"`` for a later pass, started by the engine: a rate limiter lets it through; ``"first"`` for a

@@ -1,5 +1,5 @@
 """
-Traces of runs by OpenTelemetry: call `instrument` once for a client, before its first ``@inngest.endpoint``.
+Traces of runs with OpenTelemetry: call `instrument` once for a client, before its first ``@inngest.endpoint``.
 
 Needs ``inngest-durable[otel]``, which brings OpenTelemetry's API. Where spans go is up to the SDK that the application
 configures, as for any instrumented library.
@@ -44,9 +44,9 @@ _TRACED: dict[type[Pass], Any] = {TaskPass: TracedTaskPass, ThreadPass: TracedTh
 
 def instrument(inngest: Inngest, tracer_provider: TracerProvider | None = None) -> None:
     """
-    Trace the runs of a client: one trace for all passes of a run, in whichever process, and for who waits for it.
+    Trace the runs of a client: one trace for all passes of a run, in whichever process, and for requests that wait.
 
-    Call it right after ``Inngest(…)``. A client that it was not called for costs nothing more than before.
+    Call it right after ``Inngest(…)``. A client that is not instrumented costs nothing extra.
 
     Args:
         inngest: The client.
@@ -61,7 +61,7 @@ def instrument(inngest: Inngest, tracer_provider: TracerProvider | None = None) 
         raise ConfigurationError("instrument() was called after @inngest.endpoint: call it right after Inngest(…)")
     tracer = trace.get_tracer("inngest_durable", version("inngest-durable"), tracer_provider)
     inngest.endpoints.make = partial(TracedEndpoint, tracer)
-    # Wrapped for this client alone: what is not traced takes no other way than before.
+    # Wrapped for this client alone: without tracing, nothing takes another path than before.
     inngest.reenter = partial(_apart, inngest.reenter)  # type: ignore[method-assign]
     inngest.engine.ended = partial(_waiting, tracer, inngest.engine.ended)  # type: ignore[method-assign]
 
@@ -93,7 +93,7 @@ class TracedEndpoint(Endpoint):
                 _not_begun(trace.get_current_span(inside), error)
             raise
         if current is None and begun:
-            # By an earlier run with the same idempotency key, say.
+            # For example by an earlier run with the same idempotency key.
             _end(trace.get_current_span(begun[0]), "answered")
         if isinstance(current, TracedPass):
             current.tracer, current.inside = self._tracer, begun[0]
@@ -104,7 +104,7 @@ class TracedEndpoint(Endpoint):
     async def _traced_request(
         self, ask: Callable[[], Awaitable[RecordedRequest]], begun: list[Context]
     ) -> RecordedRequest:
-        """Return the request as it is recorded: later passes find the trace in it."""
+        """Return the request as it is to be recorded: later passes find the trace in it."""
         request = await ask()
         begun.append(self._begin("first", request))
         return _spans.continued(request, begun[0])
@@ -135,7 +135,7 @@ class TracedEndpoint(Endpoint):
             else:
                 if error is not None:
                     _spans.failed(span, error)
-                # A run that was not accepted is none, and is not tried again.
+                # What was not accepted is not a run, and is not tried again.
                 is_last = holder.ending is not None or not current.claim.accepted
                 _end(span, "failed" if is_last else "retrying")
 
@@ -151,7 +151,7 @@ def _span_of(current: Pass) -> Span:
 
 
 def _not_begun(span: Span, error: BaseException) -> None:
-    """Note that *error* came before the handler could begin: the client went, most often."""
+    """Note that *error* came before the handler could begin: most often, the client went away."""
     if isinstance(error, asyncio.CancelledError):
         _interrupted(span, CLIENT_GONE)
     else:
@@ -173,7 +173,7 @@ def _end(span: Span, outcome: str) -> None:
 
 
 async def _apart(reenter: Callable[[Claim], Awaitable[None]], claim: Claim) -> None:
-    """Run a later pass in the trace of its own run, and not of what made the client, or of a server's dispatch."""
+    """Run a later pass in the trace of its own run, not in that of a server's dispatch or of what made the client."""
     with _spans.inside(Context()):
         await reenter(claim)
 
@@ -181,7 +181,7 @@ async def _apart(reenter: Callable[[Claim], Awaitable[None]], claim: Claim) -> N
 async def _waiting(
     tracer: Tracer, ended: Callable[[str, float], Awaitable[Run | None]], run_id: str, timeout_seconds: float
 ) -> Run | None:
-    """Wait for the end of a run, and leave a span of that in the run's trace, linked to the request that waits."""
+    """Wait for the end of a run, and add a span for that to the run's trace, linked to the request that waits."""
     began = time.time_ns()
     run = await ended(run_id, timeout_seconds)
     if run is None:
@@ -195,6 +195,6 @@ async def _waiting(
         links.append(Link(asking))
     facts = {_spans.RUN_ID: run_id, _spans.ENDPOINT: run.endpoint, _spans.STATUS: run.status.value}
     kind = _spans.kind_in(here, SpanKind.SERVER)
-    # What an Inngest server alone knows of has no endpoint here.
+    # A run that only an Inngest server knows has no endpoint here.
     tracer.start_span(f"wait {run.endpoint}".rstrip(), parent, kind, facts, links, began).end()
     return run

@@ -59,7 +59,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         Call it after the application's other middleware, so that re-entries pass through that too.
 
         Raises:
-            ConfigurationError: It was called before for this application, or that is none of Quart's.
+            ConfigurationError: It was called before for this application, or *app* is not a Quart application.
         """
         edge = AsgiEdge(_werkzeug.callable_of(app, "asgi_app", AsgiEdge), client)
         app.asgi_app = edge  # type: ignore[method-assign, assignment]  # the documented way to add middleware
@@ -76,7 +76,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         return app.asgi_app
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
-        """Return what runs *work* when it is awaited."""
+        """Return an awaitable that runs *work*."""
         return work()
 
     def wrap(self, endpoint: Endpoint, handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -95,7 +95,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         @functools.wraps(handler)
         async def view(*args: Any, **kwargs: Any) -> Any:
             try:
-                # Once: the proxy looks for it at each attribute.
+                # Once: the proxy looks it up at each attribute access.
                 current: Request = request._get_current_object()  # type: ignore[attr-defined]  # a proxy has it
             except RuntimeError as error:
                 raise _no_request(endpoint) from error
@@ -105,7 +105,7 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
             try:
                 result = await endpoint.serve(holder, functools.partial(handler, *args, **kwargs))
             except BodyLateError as error:
-                # As the framework does where a handler reads the body.
+                # As the framework does when a handler reads the body.
                 raise _werkzeug.BodyLate from error
             # The edge sends the substitute, or nobody is there to be answered.
             return Response("", 204) if holder.ending is None and result is None else result
@@ -179,7 +179,7 @@ async def _alive(**_: str) -> Response:
 
 def current_pass() -> PassKind | None:
     """
-    Tell a hook which pass of a durable endpoint this request is.
+    Return which pass of a durable endpoint this request is: for hooks.
 
     Returns:
         ``"reentry"`` for a later pass, started by the engine: a rate limiter lets it through; ``"first"`` for a

@@ -2,7 +2,7 @@
 Steps for ``async def`` handlers: ``from inngest_durable import step``.
 
 Calling a step takes its key at once, in the order of the handler's code, and returns a coroutine to await, to gather
-or to put into a task. Handlers in threads use the same names from `inngest_durable.sync`.
+or to wrap in a task. ``def`` handlers, which run in threads, use the same names from `inngest_durable.sync`.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ def run(step_id: str | StepOptions, fn: Callable[..., Any], /, *args: Any, **kwa
     Run *fn* once per run and remember what it returned.
 
     A later replay returns the memo without calling *fn*. Execution is at least once: if the process dies after *fn*
-    returns but before the checkpoint, *fn* is called again, so hand `idempotency_key` to outside services.
+    returns but before the checkpoint, *fn* is called again, so pass `idempotency_key` to outside services.
 
     Args:
         step_id: Name of the step, e.g. ``"reserve-flight"``, or `StepOptions`. Repeats get ``:1``, ``:2``.
-        fn: ``async def`` function, or a ``def`` one, which runs in a thread. Returns JSON, or what msgspec encodes.
+        fn: ``async def`` function, or a ``def`` one, which runs in a thread. Returns JSON, or what msgspec can encode.
         *args: Arguments of *fn*.
         **kwargs: Keyword arguments of *fn*.
 
     Returns:
-        What *fn* returned, encoded and decoded to its return annotation (without one: plain JSON types, so tuples
-        become lists). The same on the first call and at every replay.
+        What *fn* returned, encoded as JSON and decoded to its return annotation (without one, to plain JSON types, so
+        tuples become lists). The same on the first call and at every replay.
 
     Raises:
         StepError: *fn* failed on every attempt, or raised `NonRetriableError`. ``__cause__`` is set on the first run.
@@ -74,7 +74,7 @@ def sleep(step_id: str, pause: duration.Duration) -> Coroutine[Any, Any, None]:
 
     Args:
         step_id: Name of the step.
-        pause: How long, e.g. ``"30s"``, ``"24h"`` or a timedelta, from the first time the step is reached.
+        pause: How long, e.g. ``"30s"``, ``"24h"`` or a timedelta, counted from when the step is first reached.
 
     Raises:
         ValueError: *pause* is not a duration.
@@ -92,7 +92,7 @@ def sleep_until(step_id: str, moment: datetime) -> Coroutine[Any, Any, None]:
 
     Args:
         step_id: Name of the step.
-        moment: An aware datetime. One in the past does not pause.
+        moment: A timezone-aware datetime. If it is in the past, the run does not pause.
 
     Raises:
         ValueError: *moment* has no time zone.
@@ -115,24 +115,24 @@ def fetch(
     timeout: duration.Duration = "30s",
 ) -> Coroutine[Any, Any, FetchResponse]:
     """
-    Send an HTTP request once per run and remember the answer.
+    Send an HTTP request once per run and remember the response.
 
-    An answer of 5xx or 429, and an error of the connection, is a failed attempt, retried by the step's policy, or when
-    ``Retry-After`` says; any other answer is returned. Redirects are followed. The request carries the step's
+    A 5xx or 429 response, or a connection error, is a failed attempt; it is retried by the step's policy, or when
+    ``Retry-After`` says. Any other response is returned. Redirects are followed. The request carries the step's
     `idempotency_key` as ``Idempotency-Key``, unless *headers* has one.
 
     Args:
         step_id: Name of the step, or `StepOptions`.
-        url: Where to send it.
+        url: Where to send the request.
         method: E.g. ``"POST"``.
         params: Query parameters, added to those of *url*.
         headers: Headers of the request.
         json: Body, encoded as JSON.
-        content: Body as it is, in place of *json*.
+        content: Body to send as it is, in place of *json*.
         timeout: How long connecting may take, and each wait for the next bytes.
 
     Raises:
-        StepError: No attempt got an answer below 500.
+        StepError: Every attempt failed.
         StepValueError: *json* has no JSON form.
         ValueError: *json* and *content* are both given, or *timeout* is not a duration.
         StepUsageError: As in `run`.
@@ -154,22 +154,23 @@ def wait_for_event(
     """
     Wait for an event, without holding anything in memory meanwhile. One event wakes every run that waits for it.
 
-    The run's own event, to compare with, is its request: ``data`` holds the query parameters as texts and, over them,
-    the fields of a JSON body.
+    The run's own event, for comparison, is its request: ``data`` holds the query parameters as strings and the fields
+    of a JSON body, which override them.
 
     Args:
         step_id: Name of the step.
         event: Name of the event, e.g. ``"trip/approved"``.
-        match: What the event must hold. A path such as ``"data.requestId"``: the same value as the run's own event
-            has there. A dict such as ``{"data.requestId": trip.id}``: these values. Compared as JSON: ``"17"`` is not
-            ``17``.
-        if_exp: CEL expression over ``event``, the run's own, and ``async``, the incoming one; needs the extra
-            ``inngest-durable[cel]``. One that fails, as for want of a field, does not match. Without *match* it is
-            evaluated for each run that waits for an event of this name, one after the other: *match* is an index.
-        timeout: How long to wait, e.g. ``"24h"`` or a timedelta, from the first time the step is reached.
-        since: ``"run"`` also takes an event that was received after the run began and before this step was reached,
-            the earliest first, and each once in a run, unless its steps wait at the same time. By default only one that
-            comes from now on.
+        match: What the event must hold. A path such as ``"data.requestId"`` means the value that the run's own event
+            has there; a dict such as ``{"data.requestId": trip.id}`` means these values. They are compared as JSON:
+            ``"17"`` is not ``17``.
+        if_exp: CEL expression over ``event``, the run's own event, and ``async``, the incoming one; needs the extra
+            ``inngest-durable[cel]``. An expression that fails, e.g. because a field is missing, does not match. Without
+            *match* it is evaluated for each run that waits for an event of this name, one after the other; *match* is
+            looked up in an index.
+        timeout: How long to wait, e.g. ``"24h"`` or a timedelta, counted from when the step is first reached.
+        since: ``"run"`` also takes an event that was received after the run began and before this step was reached:
+            the earliest first, and each event once in a run, except by steps that wait at the same time. By default,
+            only an event that comes from now on is taken.
 
     Returns:
         The event, or None if none came in time.
@@ -194,7 +195,7 @@ def send_event(step_id: str | StepOptions, events: Event | Sequence[Event]) -> C
         events: One `Event`, or several.
 
     Returns:
-        Their IDs. An event without one gets an ID made from the run's and the step's.
+        Their IDs. An event without an ID gets one made from the IDs of the run and the step.
 
     Raises:
         EventError: One of them is too large or has no JSON form; then none is sent.
@@ -208,19 +209,19 @@ def wait_for_signal(
     step_id: str | StepOptions, *, signal: str, timeout: duration.Duration
 ) -> Coroutine[Any, Any, Signal | None]:
     """
-    Wait for a signal: something that is sent to this step alone, by its name.
+    Wait for a signal, which is sent by its name to this step alone.
 
     Args:
         step_id: Name of the step.
-        signal: Name of the signal. One step at a time waits for it.
-        timeout: How long to wait, from the first time the step is reached.
+        signal: Name of the signal. Only one step at a time can wait for it.
+        timeout: How long to wait, counted from when the step is first reached.
 
     Returns:
-        The signal, or None if it did not come in time. One that was sent before the step was reached is lost.
+        The signal, or None if it did not come in time. A signal sent before the step is reached is lost.
 
     Raises:
         ValueError: *timeout* is not a duration.
-        SignalTakenError: Another step waits for it; at every replay, too.
+        SignalTakenError: Another step waits for this signal; raised again at every replay.
         StepUsageError: As in `run`.
     """
     waiting: Coroutine[Any, Any, Signal | None] = _event_steps.wait_for_signal(TaskPass, step_id, signal, timeout)
@@ -237,7 +238,7 @@ def send_signal(step_id: str | StepOptions, signal: str, data: Any = None) -> Co
         data: Any JSON.
 
     Returns:
-        Whether a step waited for it. If not, the signal is gone.
+        Whether a step waited for it. If not, the signal is lost.
 
     Raises:
         EventError: *data* is too large or has no JSON form.
@@ -263,18 +264,18 @@ def invoke(
 
     Args:
         step_id: Name of the step.
-        endpoint: The handler under ``@inngest.endpoint``, or the endpoint's ID.
+        endpoint: The handler decorated with ``@inngest.endpoint``, or the endpoint's ID.
         params: Values for the route's path, and for the query string.
-        json: The request's body. Without one, the request is a GET if the route takes it.
-        timeout: How long to wait for the child. After it the child goes on by itself.
+        json: The request's body. Without one, the request is a GET if the route takes GET.
+        timeout: How long to wait for the child. After that, the child goes on by itself.
 
     Returns:
         The child's response, decoded from JSON.
 
     Raises:
-        StepError: The child failed, answered with another status than success, or did not end in time;
+        StepError: The child failed, answered with a status other than success, or did not end in time;
             ``child_run_id`` names its run.
-        StepUsageError: There is no such endpoint, or no route of it takes these *params*; or as in `run`.
+        StepUsageError: There is no such endpoint, or none of its routes takes these *params*; or as in `run`.
     """
     calling: Coroutine[Any, Any, Any] = _event_steps.invoke(TaskPass, step_id, endpoint, params, json, timeout)
     return calling
@@ -282,10 +283,10 @@ def invoke(
 
 def idempotency_key() -> str:
     """
-    Return a key that is the same at every attempt of the running step, also after a crash.
+    Return a key that is the same at every attempt of the running step, even after a crash.
 
-    Call it inside a step's function and hand it to outside services that accept one (payment providers do): an
-    effect that was done before a crash is then not done again. 32 hexadecimal characters.
+    Call it inside a step's function and pass the key to outside services that accept one (payment providers do), so
+    that they do not repeat an effect after a crash. The key is 32 hexadecimal characters.
 
     Raises:
         OutsideStepError: Called outside a step's function.

@@ -20,7 +20,7 @@ def seconds(duration: Duration) -> float:
         duration: A timedelta, or a text of numbers with units ``ms s m h d w``, e.g. ``"1h30m"``.
 
     Raises:
-        ValueError: The text has no such form, or the duration is negative.
+        ValueError: The text is not of this form, or the duration is negative.
     """
     if isinstance(duration, timedelta):
         value = duration.total_seconds()
@@ -37,7 +37,8 @@ def timestamp(moment: datetime) -> float:
     Return *moment* in seconds since the epoch.
 
     Raises:
-        ValueError: *moment* is no datetime, or has no time zone, so that it means another instant on another machine.
+        ValueError: *moment* is not a datetime, or has no time zone, and so would mean another instant on another
+            machine.
     """
     if not isinstance(moment, datetime):
         raise ValueError(f"{moment!r} is no datetime: use datetime.now(UTC) or another aware one")

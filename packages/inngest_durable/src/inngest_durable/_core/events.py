@@ -14,7 +14,7 @@ from .limits import Limits, exceeded
 from .model import RecordedRequest, Run
 from .names import is_name
 
-# The name of a run's own event, as Inngest has it.
+# The name of a run's own event, as in Inngest.
 REQUEST_EVENT = "inngest/http.request"
 
 
@@ -29,7 +29,7 @@ class Event(Struct, frozen=True):
         ts: When it happened, in milliseconds since the epoch; by default when it is sent.
 
     Raises:
-        ValueError: *name* is empty, *data* is no dict, or *name* or *id* is no Unicode.
+        ValueError: *name* is empty, *data* is not a dict, or *name* or *id* is not valid Unicode.
     """
 
     name: str
@@ -72,7 +72,7 @@ class SentEvent(Struct, frozen=True, gc=False):
         return _json.encode({"data": msgspec.Raw(self.data), "id": self.id, "name": self.name, "ts": self.ts})
 
     def fields(self) -> dict[str, Any]:
-        """Return the event for conditions to look into."""
+        """Return the event as a dict, for conditions to look into."""
         return {"data": msgspec.json.decode(self.data), "id": self.id, "name": self.name, "ts": self.ts}
 
 
@@ -84,12 +84,12 @@ def sent_events(
 
     Args:
         events: One or several.
-        new_id: Gives an ID to the event of that index, if it has none.
+        new_id: Returns an ID for the event at that index, if it has none.
         now: Current time, in seconds since the epoch.
         limits: How large an event may be.
 
     Raises:
-        EventError: One of them is no `Event`, is too large, or has no JSON form; then none may be sent.
+        EventError: One of them is not an `Event`, is too large, or has no JSON form; then none may be sent.
     """
     given = [events] if isinstance(events, Event) else list(events)
     return tuple(_sent(event, index, new_id, now, limits) for index, event in enumerate(given))
@@ -146,8 +146,8 @@ def run_event(run: Run) -> dict[str, Any]:
     """
     Return the run's own event, which is its request.
 
-    ``data`` holds the query parameters as texts (one that is given several times as a list of them), and over them the
-    fields of the body where that is a JSON object with a JSON content type. A path parameter is not part of it.
+    ``data`` holds the query parameters as strings (a repeated one as a list of strings), overridden by the fields of
+    the body if that is a JSON object with a JSON content type. Path parameters are not part of it.
     """
     return {
         "name": REQUEST_EVENT,

@@ -22,7 +22,7 @@ EVENT_STREAM = "text/event-stream"
 
 RedirectUrl = str | Callable[..., str]
 
-# Of one connection, not of the response (RFC 9110, 7.6.1), or written anew by the server that sends it.
+# They belong to one connection, not to the response (RFC 9110, 7.6.1), or are written anew by the sending server.
 _NOT_RECORDED = frozenset(
     (
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"),
@@ -31,7 +31,7 @@ _NOT_RECORDED = frozenset(
 )
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NO_STORE = ((b"cache-control", b"no-store"), _NO_REFERRER)
-# What an answer varies with by CORS, beside which it may vary with a cookie.
+# What an answer varies with because of CORS; it may also vary with a cookie.
 _CORS_VARIES = frozenset((b"origin", b"access-control-request-method", b"access-control-request-headers"))
 _EXPOSED = b"X-Inngest-Run-Id, Location, Retry-After, Idempotent-Replayed"
 # What a page sends to an endpoint, its browser sends to the wait URL too.
@@ -81,7 +81,7 @@ class Cors(Struct, frozen=True):
             (b"access-control-max-age", b"3600"),
         )
         allow = (b"allow", b"GET, HEAD, DELETE, OPTIONS")
-        # The URL holds a token, as that of the request which is asked for.
+        # The URL holds a token, like that of the request that is to follow.
         return RecordedResponse(204, (*self.headers(origin), *allowed, allow, _NO_REFERRER), b"")
 
 
@@ -91,7 +91,7 @@ def wants_events(accept: str | None) -> bool:
 
 
 def is_dispatch(headers: Headers) -> bool:
-    """Whether an Inngest server says by these headers that a request is to start a later pass of a run."""
+    """Whether these headers are of a request by which an Inngest server starts a later pass of a run."""
     named = {name.lower(): value for name, value in headers}
     return bool(named.get(b"x-run-id")) and b"x-inngest-signature" in named
 
@@ -102,7 +102,7 @@ def recorded_headers(headers: Headers) -> Headers:
 
 
 def declared_length(headers: Headers) -> int | None:
-    """Return what the response's ``Content-Length`` says, of headers with names in lower case."""
+    """Return the response's ``Content-Length``, or None; the names in *headers* are in lower case."""
     length = dict(headers).get(b"content-length", b"")
     return int(length) if length.isdigit() else None
 
@@ -111,9 +111,9 @@ def wait_location(redirect_url: RedirectUrl | None, root_path: str, run_id: str,
     """
     Return the URL where a redirected client waits.
 
-    By default a path without scheme or host, so that proxies need no configuration. A text that begins with ``/`` is
-    a path of the application, any other a full URL; both get ``runId`` and ``token`` as query parameters. A callable
-    gets *run_id* and *token* and returns the URL.
+    By default it is a path without scheme or host, so that proxies need no configuration. A string that begins with
+    ``/`` is a path of the application, any other is a full URL; both get ``runId`` and ``token`` as query parameters.
+    A callable gets *run_id* and *token* and returns the URL.
     """
     if redirect_url is None:
         return f"{quote(root_path)}{PREFIX}/runs/{run_id}/output?{urlencode({'token': token})}"
@@ -134,7 +134,7 @@ def is_location(redirect_url: str) -> bool:
 
 
 def prefer_wait(prefer: str | None) -> float:
-    """Return the seconds to hold a request that has this ``Prefer`` header: ``wait=N``, from 0 to 25; else 25."""
+    """Return the seconds to hold a request with this ``Prefer`` header: ``wait=N``, from 0 to 25; 25 without it."""
     found = _PREFER_WAIT.search(prefer or "")
     return min(float(found.group(1)), WAIT_SECONDS) if found else WAIT_SECONDS
 
@@ -148,7 +148,7 @@ def cors_of(framework_headers: Headers) -> Headers:
     """
     Return those of the framework's headers that go with an answer of this package, sent in place of the framework's.
 
-    Cookies and the like belong to the final response, and so does what it varies with besides the origin; a browser
+    Cookies and the like belong to the final response, and so does what it varies with apart from the origin; a browser
     needs the CORS headers at every hop.
     """
     found: list[tuple[bytes, bytes]] = []
@@ -169,19 +169,19 @@ def replayed(run: Run, root_path: str, method: str) -> RecordedResponse:
     Args:
         run: The run.
         root_path: Prefix of the application's URLs.
-        method: By which the wait URL is asked.
+        method: Method of the request to the wait URL.
     """
     response = run.response or without_response(run)
     left_out = _OWN_NAMES
     if run.request.method == "HEAD" != method:
-        # The length of a body that a GET would have got; this one gets none.
+        # It is the length of the body that a GET would have got; this response has none.
         left_out |= {b"content-length"}
     kept = [_resolved(header, run.request, root_path) for header in response.headers if header[0] not in left_out]
     return RecordedResponse(response.status, (*kept, *own_headers(run.id)), response.body)
 
 
 def _resolved(header: tuple[bytes, bytes], request: RecordedRequest, root_path: str) -> tuple[bytes, bytes]:
-    """Return *header*, with a ``Location`` that is relative to the URL of *request* as a path: this is another URL."""
+    """Return *header*; a ``Location`` relative to the URL of *request* becomes a path, as the wait URL is another."""
     name, value = header
     if name != b"location" or value.startswith(b"/") or _SCHEME.match(value):
         return header
@@ -189,7 +189,7 @@ def _resolved(header: tuple[bytes, bytes], request: RecordedRequest, root_path: 
 
 
 def idempotent_replay(response: RecordedResponse, run_id: str) -> RecordedResponse:
-    """Return a recorded response to another request with the same idempotency key: cookies were for the first."""
+    """Return a recorded response for another request with the same idempotency key; cookies were for the first."""
     kept = tuple(header for header in response.headers if header[0] not in (b"set-cookie", RUN_ID_HEADER))
     own = ((RUN_ID_HEADER, run_id.encode()), (b"idempotent-replayed", b"true"))
     return RecordedResponse(response.status, (*kept, *own), response.body)
@@ -203,7 +203,7 @@ def with_headers(response: AnswerT, added: Headers) -> AnswerT:
 
 
 def framed(response: RecordedResponse) -> list[tuple[bytes, bytes]]:
-    """Return the headers to send, with a length where the status has a body and the framework gave none."""
+    """Return the headers to send, with a length if the status has a body and the framework gave none."""
     headers = list(response.headers)
     has_length = any(name == b"content-length" for name, _ in headers)
     if not has_length and response.status not in (204, 304):

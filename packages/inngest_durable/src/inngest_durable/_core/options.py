@@ -16,12 +16,12 @@ class StepOptions(Struct, frozen=True):
     Args:
         id: Name of the step, e.g. ``"process-payment"``.
         retries: Its own `RetryPolicy`, or an int for ``max_retries``; None takes the endpoint's.
-        timeout: How long one attempt may take, e.g. ``"10s"``. Then the attempt fails with `StepTimeoutError`, and
-            the next follows the policy. An ``async def`` function is cancelled; a ``def`` one cannot be stopped, so
-            the next attempt waits until it returns, and what it returns is dropped.
+        timeout: How long one attempt may take, e.g. ``"10s"``. After that the attempt fails with `StepTimeoutError`,
+            and the next follows the policy. An ``async def`` function is cancelled; a ``def`` one cannot be stopped, so
+            the next attempt waits until it returns, and its result is dropped.
 
     Raises:
-        ValueError: *id* is empty or no Unicode, *retries* is negative, or *timeout* is not a duration.
+        ValueError: *id* is empty or not valid Unicode, *retries* is negative, or *timeout* is not a duration.
     """
 
     id: str
@@ -38,7 +38,7 @@ class StepOptions(Struct, frozen=True):
     @staticmethod
     def parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
         """Return the name of a step, its own retry policy, and the seconds an attempt may take, where it has them."""
-        # What nearly every step is given.
+        # What nearly every step passes.
         if type(step_id) is str and step_id and step_id.isascii():
             return step_id, None, None
         return _parts(step_id)

@@ -75,7 +75,7 @@ class RetryPolicy:
             try:
                 return Retry(_pause(error.retry_after, now))
             except ValueError as unreadable:
-                # Where whoever reads the traceback of the only attempt finds it.
+                # So that the traceback of the only attempt shows it.
                 error.add_note(f"It is not tried again: {unreadable}")
                 return GiveUp(f"RetryAfterError: {unreadable}")
         return Retry(self._backoff(attempt) * (jitter if self.jitter else 1.0))
@@ -93,7 +93,7 @@ def retry_policy(retries: RetryPolicy | int | None) -> RetryPolicy | None:
     Return the policy that *retries* means: a policy, a number for ``max_retries``, or None for "not given".
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is none of these.
     """
     if isinstance(retries, int):
         return RetryPolicy(max_retries=retries)
@@ -104,7 +104,7 @@ def retry_policy(retries: RetryPolicy | int | None) -> RetryPolicy | None:
 
 def _is_final(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        # As a task group raises it: one that comes again at every replay is enough.
+        # A task group raises it: one error that comes again at every replay is enough.
         return any(map(_is_final, error.exceptions))
     return isinstance(error, NonRetriableError | StepUsageError | StepError)
 

@@ -25,9 +25,9 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 
 
-# Of a few in a tuple each keeps its type. As with `asyncio.gather`, the tuple is for type checkers: it is a list.
+# Up to four in a tuple keep their types. As with `asyncio.gather`, that tuple is for type checkers: it is a list.
 @overload
-def parallel(  # type: ignore[overload-overlap]  # all other iterables come to the last one
+def parallel(  # type: ignore[overload-overlap]  # all other iterables match the last one
     callables: tuple[Callable[[], T1], Callable[[], T2]],
 ) -> tuple[T1, T2]: ...
 @overload
@@ -53,18 +53,18 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
             )
         )
 
-    Each gets a copy of the context, so Flask's ``request`` works in it, and each is a branch of its own: the same step
+    Each gets a copy of the context, so Flask's ``request`` works in it, and each is a branch of its own: equal step
     IDs in two of them are different steps. The first is called in this thread; so are others while 64 threads are
-    busy. A branch with a step that must wait does not hold up the others; when all have come as far as they can, the
+    busy. A branch with a step that must wait does not hold up the others; when all have gone as far as they can, the
     handler is left, and goes on by re-entry.
 
     Args:
         callables: Functions without arguments, e.g. lambdas, that use steps or call ``parallel`` themselves. Each
-            comes to its first step before those to its right do, so put slow code into steps.
+            reaches its first step before those to its right do, so put slow code into steps.
 
     Raises:
-        Exception: What the first of them, in their order, raised; the others have come to their end by then.
-        StepUsageError: As in `step.run`, or one of them is no function, or ``async def``.
+        Exception: The error of the first, in their order, that failed; the others have ended by then.
+        StepUsageError: As in `step.run`, or one of them is not a function, or is ``async def``.
     """
     branches = list(callables)
     scope, current = _steps.here(ThreadPass, "group.parallel")
@@ -79,7 +79,7 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
 
 
 class _Group(Generic[T]):
-    """One call of `parallel`: its lines, the calls that nobody has taken yet, and what came of the others."""
+    """One call of `parallel`: its lines, the calls that no thread has taken yet, and the outcomes of the others."""
 
     def __init__(self, current: ThreadPass, scope: _context.Scope, branches: list[Callable[[], T]]) -> None:
         self._pass = current
@@ -100,7 +100,7 @@ class _Group(Generic[T]):
             try:
                 helper.start()
             except RuntimeError:
-                # The system has no thread left: those that there are call all the branches.
+                # The system has no thread left: the existing ones call all the branches.
                 _threads.release()
                 break
             helpers.append(helper)
@@ -121,7 +121,7 @@ class _Group(Generic[T]):
             _threads.release()
 
     def _work(self) -> None:
-        # From the left to the right: a line waits for the places of those to its left, which were begun before it.
+        # From left to right: a line waits for the places of those to its left, which have begun before it.
         while True:
             try:
                 number = self._untaken.popleft()
@@ -144,7 +144,7 @@ _threads = threading.Semaphore(THREADS)
 
 
 def _forget_threads() -> None:
-    """Begin anew in a forked child, in which none of the parent's threads is left."""
+    """Start afresh in a forked child, where none of the parent's threads is left."""
     global _threads
     _threads = threading.Semaphore(THREADS)
 

@@ -70,7 +70,7 @@ def sleep(step_id: str, pause: duration.Duration) -> None:
 
 def sleep_until(step_id: str, moment: datetime) -> None:
     """
-    Pause the run until *moment*, an aware datetime; one in the past does not pause.
+    Pause the run until *moment*, a timezone-aware datetime; if it is in the past, the run does not pause.
 
     Raises:
         ValueError: *moment* has no time zone.
@@ -92,10 +92,10 @@ def fetch(
     timeout: duration.Duration = "30s",
 ) -> FetchResponse:
     """
-    Send an HTTP request once per run and remember the answer; see `inngest_durable.step.fetch`.
+    Send an HTTP request once per run and remember the response; see `inngest_durable.step.fetch`.
 
     Raises:
-        StepError: No attempt got an answer below 500.
+        StepError: Every attempt failed.
         StepValueError: *json* has no JSON form.
         ValueError: *json* and *content* are both given, or *timeout* is not a duration.
         StepUsageError: As in `run`.
@@ -128,7 +128,7 @@ def wait_for_event(
 
 def send_event(step_id: str | StepOptions, events: Event | Sequence[Event]) -> list[str]:
     """
-    Send events, exactly once in a run; return their IDs; see `inngest_durable.step.send_event`.
+    Send events exactly once in a run, and return their IDs; see `inngest_durable.step.send_event`.
 
     Raises:
         EventError: One of them is too large or has no JSON form; then none is sent.
@@ -144,7 +144,7 @@ def wait_for_signal(step_id: str | StepOptions, *, signal: str, timeout: duratio
 
     Raises:
         ValueError: *timeout* is not a duration.
-        SignalTakenError: Another step waits for it; at every replay, too.
+        SignalTakenError: Another step waits for this signal; raised again at every replay.
         StepUsageError: As in `run`.
     """
     came: Signal | None = _event_steps.wait_for_signal(ThreadPass, step_id, signal, timeout)
@@ -153,7 +153,7 @@ def wait_for_signal(step_id: str | StepOptions, *, signal: str, timeout: duratio
 
 def send_signal(step_id: str | StepOptions, signal: str, data: Any = None) -> bool:
     """
-    Wake the step that waits for a signal; return whether one did; see `inngest_durable.step.send_signal`.
+    Wake the step that waits for a signal, and return whether there was one; see `inngest_durable.step.send_signal`.
 
     Raises:
         EventError: *data* is too large or has no JSON form.
@@ -175,8 +175,8 @@ def invoke(
     Call another endpoint as a child run, and return what it answered; see `inngest_durable.step.invoke`.
 
     Raises:
-        StepError: The child failed, answered with another status than success, or did not end in time.
-        StepUsageError: There is no such endpoint, or no route of it takes these *params*; or as in `run`.
+        StepError: The child failed, answered with a status other than success, or did not end in time.
+        StepUsageError: There is no such endpoint, or none of its routes takes these *params*; or as in `run`.
     """
     return _event_steps.invoke(ThreadPass, step_id, endpoint, params, json, timeout)
 

@@ -8,7 +8,7 @@ Help for testing code that uses this package: time that moves on command, a stor
     ...
     await clock.advance("24h")      # whatever sleeps until then goes on, in order, without waiting
 
-In a test of a Flask application, which is no coroutine, ``clock.advance("24h")`` does the same and blocks.
+In a test of a Flask application, which is not a coroutine, ``clock.advance("24h")`` does the same and blocks.
 """
 
 from __future__ import annotations

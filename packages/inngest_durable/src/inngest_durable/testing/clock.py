@@ -1,4 +1,4 @@
-"""A clock that moves on command only."""
+"""A clock that moves only on command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..engines.base import TimerHandle
 _START = 1767225600.0
 # Loop turns after which whatever runs on the loop alone has come to rest.
 _SETTLE_TURNS = 100
-# How often to look whether an event loop that is waited for has ended, in real seconds.
+# How often to check whether an awaited event loop has ended, in real seconds.
 _LOOK_SECONDS = 0.1
 
 
@@ -31,10 +31,10 @@ class VirtualClock:
 
     It may be used and moved from any thread. In a coroutine, as in a test of a Quart application, write
     ``await clock.advance("24h")``. Elsewhere, as in a test of a Flask application, ``clock.advance("24h")`` blocks, and
-    what it returns need not be awaited.
+    its return value need not be awaited.
 
     Args:
-        start: The time at first, in seconds since the epoch.
+        start: The initial time, in seconds since the epoch.
         patience_seconds: How long, in real seconds, a move waits for a thread of the engine (a re-entry on Flask, a
             ``def`` step function on Quart) before it goes on without it. Make it short if your test holds one.
     """
@@ -42,11 +42,11 @@ class VirtualClock:
     def __init__(self, start: float = _START, patience_seconds: float = 5.0) -> None:
         self._now = start
         self._patience_seconds = patience_seconds
-        # Guards all of these; callbacks are called without it.
+        # Guards all of these attributes; not held while callbacks are called.
         self._lock = threading.Lock()
         self._timers: list[_Timer] = []
         self._order = itertools.count()
-        # Those that asked for the time: what runs there has to come to rest.
+        # The loops that asked for the time: what runs there has to come to rest.
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._given_up: set[Future[None]] = set()
 
@@ -56,7 +56,7 @@ class VirtualClock:
         return self._now
 
     def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
-        """Call *callback* on the running event loop when the clock is moved to *when*; at once, if that is past."""
+        """Call *callback* on the running event loop when the clock is moved to *when*; at once if that has passed."""
         loop = asyncio.get_running_loop()
         self._take_notice(loop)
         with self._lock:
@@ -70,14 +70,14 @@ class VirtualClock:
         """
         Move the clock, firing each timer at its own time; what it started comes to rest before the next one fires.
 
-        That is what runs on the engine's event loop and in its threads. Code that waits for something else (a thread
-        of its own, a socket, `asyncio.sleep`) is not waited for.
+        This covers what runs on the engine's event loop and in its threads. Code that waits for something else (a
+        thread of its own, a socket, `asyncio.sleep`) is not waited for.
 
         Args:
             duration: A timedelta, a text such as ``"1h30m"``, or seconds.
 
         Raises:
-            ValueError: *duration* is negative, or no duration.
+            ValueError: *duration* is negative, or not a duration.
         """
         distance = float(duration) if isinstance(duration, int | float) else seconds(duration)
         if distance < 0:
@@ -85,7 +85,7 @@ class VirtualClock:
         return _done(self._advance(distance))
 
     def settle(self) -> Awaitable[None]:
-        """Let the engine run until whatever can go on without time passing has done so; see `advance`."""
+        """Let the engine run until everything that can go on without time passing has done so; see `advance`."""
         return _done(self._settle())
 
     def _take_notice(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -101,7 +101,7 @@ class VirtualClock:
                 timer.fire()
             else:
                 with suppress(RuntimeError):
-                    # It has closed: what its timers were to do is gone with it.
+                    # The loop has closed: what its timers were to do is gone with it.
                     timer.loop.call_soon_threadsafe(timer.fire)
             await self._settle()
 
@@ -136,7 +136,7 @@ class VirtualClock:
             await asyncio.wait([rested], timeout=_LOOK_SECONDS)
 
     async def _rest(self) -> None:
-        """Return when nothing more goes on on this event loop, and in the threads that were started on it."""
+        """Return when nothing runs any more on this event loop, nor in the threads that were started on it."""
         loop = asyncio.get_running_loop()
         while True:
             for _ in range(_SETTLE_TURNS):
@@ -149,7 +149,7 @@ class VirtualClock:
 
 
 def _done(work: Coroutine[Any, Any, None]) -> Awaitable[None]:
-    """Return *work* to a coroutine, which awaits it; do it at once for others."""
+    """Return *work* to a coroutine, which awaits it; for other callers, do it at once."""
     if asyncio._get_running_loop() is not None:
         return work
     # With a factory, the thread's current event loop is left as it is.
@@ -173,7 +173,7 @@ class _Timer:
         return (self.when, self.order) < (other.when, other.order)
 
     def fire(self) -> None:
-        """Call the callback. On its loop: it may have been cancelled there meanwhile."""
+        """Call the callback, unless it has been cancelled meanwhile. On its loop."""
         if not self.cancelled:
             self._callback()
 

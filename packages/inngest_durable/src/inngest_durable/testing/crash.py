@@ -1,4 +1,4 @@
-"""Points at which a process dies, as far as a test is concerned. Wrappers: nothing in the package knows of them."""
+"""Points at which a process dies, as far as a test is concerned: wrappers, of which the package knows nothing."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Crash(BaseException):
 
 class CrashPoint:
     """
-    Dies before the n-th effect, and before each later one, since the dead do nothing more.
+    Dies before the n-th effect, and before each later one, since a dead process does nothing more.
 
-    Put it round whatever acts on the world outside: a step's function, a store's ``write``, what performs a flow's
+    Put it round whatever acts on the outside world: a step's function, a store's ``write``, what performs a flow's
     effects. Count first, then die at each point and look at what a new process makes of what was saved::
 
         crash = CrashPoint(before=3)
         charge = crash.wrap(payments.charge)                # crash.awrap for an `async def`
 
-    An engine takes a `Crash` for an error of the step or the handler, and lives on. So in a whole application let the
-    process die: start it by itself, with *kill*, and start another one on the same database.
+    An engine takes a `Crash` for an error of the step or the handler, and lives on. So to test a whole application, let
+    its process die: start it separately, with *kill*, then start another one on the same database.
 
     Args:
         before: Number of the effect to die before, counted from 1; None only counts.
-        kill: Whether the process is ended by SIGKILL, in place of raising `Crash`.
+        kill: Whether the process is ended by SIGKILL instead of raising `Crash`.
 
     Attributes:
-        effects: How many were asked for, up to the one that was not done.
+        effects: How many effects were asked for, up to and including the one that was not done.
         dead: Whether the crash has happened.
     """
 
@@ -45,7 +45,7 @@ class CrashPoint:
         self.dead = False
 
     def pass_by(self) -> None:
-        """Count one effect that is about to be done. From the n-th on, raises `Crash` in its place, or dies."""
+        """Count one effect that is about to be done. From the n-th on, raise `Crash` instead, or die."""
         if not self.dead:
             self.effects += 1
             self.dead = self.effects == self.before

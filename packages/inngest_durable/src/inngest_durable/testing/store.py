@@ -108,7 +108,7 @@ class MemoryStore:
         return tuple(memo.key for memo in self.memos(run_id) if memo.is_final)
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
-        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        """Return what happened in a run, except its end: the first events numbered above *after*."""
         return [event for event in self._run_events.get(run_id, ()) if event.id > after][:limit]
 
     def find(self, scope: str, key: str) -> Run | None:
@@ -187,7 +187,7 @@ class MemoryStore:
                 self.on_commit(writes)
 
     def _apply_all(self, writes: tuple[Write, ...]) -> None:
-        # Before anything is changed: a group that is refused leaves nothing behind.
+        # Checked before anything is changed: a group that is refused leaves nothing behind.
         for write in writes:
             match write:
                 case Insert(run) if run.idempotency and self.find(run.idempotency.scope, run.idempotency.key):
@@ -278,7 +278,7 @@ class MemoryStore:
         return replace(run, status=RunStatus.CANCELLED, owner="", wake_at=None, ended_at=write.ended_at)
 
     def _may_be_entered(self, run: Run) -> bool:
-        """Tell whether *run* is no suspect, or no other suspect is running."""
+        """Return whether *run* is not a suspect, or no other suspect is running."""
         others = (other for other in self._runs.values() if other.status is RunStatus.RUNNING)
         return run.recoveries < 2 or all(other.recoveries < 2 for other in others)
 

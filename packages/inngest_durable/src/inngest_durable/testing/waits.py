@@ -55,7 +55,7 @@ class MemoryWaits:
     _events_before: dict[str, int] = field(default_factory=dict)
 
     def begin(self, run: Run) -> None:
-        """Add a run, to which the events that are there have come before."""
+        """Add a run; the events recorded so far came before it."""
         self.runs[run.id] = run
         self._events_before[run.id] = self._last_event
 
@@ -74,7 +74,7 @@ class MemoryWaits:
                 self._prune(write)
 
     def is_due_at_once(self, write: ParkRun) -> bool:
-        """Tell whether something has come for a run that is being parked, which its pass has not seen."""
+        """Return whether something that its pass has not seen has come for a run that is being parked."""
         is_due = any(run_id == write.run_id and key not in write.seen for run_id, key in self.arrived())
         if write.found is not None:
             write.found.due = is_due
@@ -116,7 +116,7 @@ class MemoryWaits:
             self._complete(waiting_id, key, result_of(run_id, finish), at, found)
 
     def forget(self, run_id: str) -> None:
-        """Forget what a run waited for, which it will not do again."""
+        """Forget what a run waited for: it will not wait again."""
         self._events_before.pop(run_id, None)
         for step in [step for step in self._waits if step[0] == run_id]:
             del self._waits[step]
@@ -155,7 +155,7 @@ class MemoryWaits:
             return None
         for received in sorted(self._events.values(), key=lambda received: received.at):
             event = received.event
-            # By the clock, which may have been set back, or by the order in which they came.
+            # By the clock, which may have been set back, or by the order in which the events came.
             is_new = received.at >= wait.since or received.seq > self._events_before[write.run_id]
             if (
                 is_new

@@ -46,19 +46,19 @@ class EmbeddedEngine:
     Keeps runs in one SQLite file and re-enters them from within the process.
 
     Args:
-        path: The database file; None takes ``INNGEST_DURABLE_DB``, else ``.inngest/durable.db``.
+        path: The database file; None takes ``INNGEST_DURABLE_DB`` or, if that is not set, ``.inngest/durable.db``.
         store: A store to use in place of the SQLite file, e.g. `testing.MemoryStore`.
         clock: Source of time, e.g. `testing.VirtualClock`.
-        max_concurrent_passes: Re-entries at a time.
-        max_recoveries: Deaths of a worker that ran this run's pass alone among suspects, before the run is failed.
+        max_concurrent_passes: How many re-entries run at a time.
+        max_recoveries: Deaths of a worker with this run as its only suspect, before the run is failed.
         shutdown_grace: How long `stop` waits for steps in flight.
-        retention: How long a run is kept after its end; None for ever.
+        retention: How long a run is kept after its end; None keeps it for ever.
         run_events: Whether to write what happens in runs, for those who follow them.
-        synchronous: ``"FULL"`` keeps what was checkpointed through a power loss. ``"NORMAL"`` keeps it only through
-            the death of the process: after a power loss, runs may be gone, or go on from an earlier step.
+        synchronous: With ``"FULL"``, checkpoints survive a power loss. With ``"NORMAL"``, they survive only the death
+            of the process: after a power loss, runs may be gone, or go on from an earlier step.
 
     Raises:
-        ValueError: *shutdown_grace* or *retention* is not a duration, or *synchronous* is something else.
+        ValueError: *shutdown_grace* or *retention* is not a duration, or *synchronous* is neither of these.
     """
 
     takes_dispatches = False
@@ -109,7 +109,7 @@ class EmbeddedEngine:
         return None if self._store is None else self._store.failing
 
     async def probe(self, timeout_seconds: float) -> str | None:
-        """Try whether the store can be written; return why it could not within *timeout_seconds*, or None."""
+        """Check whether the store can be written; return why it could not within *timeout_seconds*, or None."""
         return "the engine does not run" if self._probe is None else await self._probe.trouble(timeout_seconds)
 
     @property
@@ -144,9 +144,9 @@ class EmbeddedEngine:
 
     async def drain(self) -> None:
         """
-        Interrupt every pass, start none, and wait for steps in flight up to the grace.
+        Interrupt every pass, start none, and wait for steps in flight, at most for the shutdown grace.
 
-        Clients are redirected and held wait URLs answer at once. The store stays open for them until `stop`.
+        Clients are redirected, and held wait URLs answer at once. The store stays open for them until `stop`.
         """
         if self._draining is None:
             self._draining = asyncio.ensure_future(self._drain())
@@ -163,7 +163,7 @@ class EmbeddedEngine:
                 await self._worker.ended()
                 await self._background.ended()
         except TimeoutError:
-            # Their clients are not kept any longer; the process may end.
+            # Their clients are not kept waiting any longer; the process may end.
             self.passes.let_go("the shutdown grace has passed")
             logger.warning(
                 "%d passes did not end within the shutdown grace of %g s; their runs go on after the next start",
@@ -225,7 +225,7 @@ class EmbeddedEngine:
         return self.tell_after(AddEvents(self.app_id, tuple(events), self.clock.now(), found), found)
 
     async def send_signal(self, name: str, result: bytes) -> bool:
-        """Complete the step that waits for a signal with *result*; return whether one does."""
+        """Complete the step that waits for a signal with *result*; return whether there is one."""
         found = Found()
         await self.tell_after(AddSignal(self.app_id, name, result, self.clock.now(), found), found)
         return bool(found.resumed)
@@ -243,16 +243,16 @@ class EmbeddedEngine:
         return self.store.status(run_id)
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
-        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        """Return what happened in a run, except its end: the first events numbered above *after*."""
         return self.store.run_events(run_id, after, limit)
 
     @property
     def followers(self) -> int:
-        """How many follow runs at the moment, or wait for their end."""
+        """How many clients follow runs at the moment, or wait for their end."""
         return 0 if self._worker is None else len(self._worker.watches)
 
     def watch(self, run_id: str) -> AbstractContextManager[Watch]:
-        """Follow a run for the time of a block."""
+        """Follow a run for the duration of a block."""
         return self._started().watches.watch(run_id)
 
     def _claims(self) -> list[EmbeddedClaim]:
@@ -272,7 +272,7 @@ class EmbeddedEngine:
         """Return None: clients wait at this package's own URL."""
 
     def within(self, limits: Limits) -> Limits:
-        """Return *limits*: a file holds what they say."""
+        """Return *limits* unchanged: a file can hold what they allow."""
         return limits
 
     async def dispatch(self, request: RecordedRequest) -> RecordedResponse:
@@ -308,12 +308,12 @@ class EmbeddedEngine:
             self._worker.note(wake_at)
 
     def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
-        """Call *tell* with the final memo of a step when it was completed by what it waits for."""
+        """Call *tell* with the final memo of a step once it is completed by what it waits for."""
         return self._started().arrivals.listen(run_id, key, tell)
 
     def tell_after(self, write: Write, found: Found) -> asyncio.Future[None]:
         """Write, then take notice of what was found; resolves when the write is durable."""
-        # By a callback: whoever sent it may be gone by then.
+        # In a callback: the sender may be gone by then.
         done = self.store.write(write)
         done.add_done_callback(lambda _: self.tell_found(found))
         # Shielded: a cancelled future would call back before the write has found anything.

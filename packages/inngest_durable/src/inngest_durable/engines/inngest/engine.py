@@ -43,10 +43,10 @@ logger = logging.getLogger("inngest_durable")
 
 T = TypeVar("T")
 
-# How long a dispatch may take that is under way when the process stops.
+# How long a dispatch that is under way when the process stops may still take.
 _ANSWERED_SECONDS = 0.5
 
-# What the parent process talks by, in a forked child.
+# In a forked child: the connections of the parent process.
 _inherited: list[InngestApi] = []
 
 
@@ -56,27 +56,27 @@ class InngestEngine:
 
     Args:
         is_dev: Whether the server is a Dev Server, whose requests are not signed; None reads ``INNGEST_DEV``.
-        base_url: The server; None reads ``INNGEST_BASE_URL`` or ``INNGEST_DEV``, else takes the Dev Server's port on
-            this machine, or Inngest Cloud.
+        base_url: The server; None reads ``INNGEST_BASE_URL`` or ``INNGEST_DEV``, otherwise takes the Dev Server's port
+            on this machine, or Inngest Cloud.
         signing_key, signing_key_fallback: None reads ``INNGEST_SIGNING_KEY`` and ``INNGEST_SIGNING_KEY_FALLBACK``.
         event_key: None reads ``INNGEST_EVENT_KEY``.
         env: Branch environment; None reads ``INNGEST_ENV``.
         serve_origin: Where the server reaches this application, e.g. ``"https://api.example"``; None reads
-            ``INNGEST_SERVE_ORIGIN``, else takes where the client reached it. Set it in production: a client says in
-            its ``Host`` header what it likes.
+            ``INNGEST_SERVE_ORIGIN``, otherwise takes where the client reached it. Set it in production: a client can
+            send any ``Host`` header.
         kept_headers: Names of the request's headers that are kept with a run, on the server, and given back to the
             handler at each re-entry; None keeps all of them, credentials included.
-        lease: How long a pass may live without a sign before another one may begin. A first pass is interrupted after
-            half of it.
-        max_concurrent_passes: Re-entries at a time in this process.
+        lease: How long a pass may go without a sign of life before another one may begin. A first pass is interrupted
+            after half of it.
+        max_concurrent_passes: How many re-entries run at a time in this process.
         max_recoveries: Passes of a run that die one after another, before the run is failed.
         shutdown_grace: How long `stop` waits for steps in flight.
-        run_events: Whether those who follow a run are told what this process knows of it.
+        run_events: Whether those who follow a run are sent what this process knows of it.
         clock: Source of time.
         transport: Used in place of the network, e.g. in tests.
 
     Raises:
-        ConfigurationError: There is no signing key, and the server is no Dev Server; or a key or URL cannot be one.
+        ConfigurationError: There is no signing key and the server is not a Dev Server, or a key or URL is invalid.
         ValueError: *lease* or *shutdown_grace* is not a duration.
     """
 
@@ -130,7 +130,7 @@ class InngestEngine:
     # The engine's life.
 
     async def start(self, host: Host) -> None:
-        """Begin to talk to the server. It is not asked for anything: each call finds out whether it is there."""
+        """Begin to talk to the server. Nothing is asked of it yet: each call finds out whether it is there."""
         self.passes = PassSet()
         self._draining = None
         self.worker_id = new_ulid()
@@ -150,7 +150,7 @@ class InngestEngine:
             )
 
     async def drain(self) -> None:
-        """Interrupt every pass, start none, and wait for steps in flight up to the grace; harmless twice."""
+        """Interrupt every pass, start none, and wait for steps in flight up to the grace; harmless when repeated."""
         if self._draining is None:
             self._draining = asyncio.ensure_future(self._drain())
         await asyncio.shield(self._draining)
@@ -164,7 +164,7 @@ class InngestEngine:
         if self._dispatches is None:
             return
         self.passes.interrupt("the process stops")
-        # Web servers cut off requests that take longer than they like to wait.
+        # Web servers cut off requests that take longer than they are willing to wait.
         asyncio.get_running_loop().call_later(_ANSWERED_SECONDS, self._dispatches.let_go)
         self.followed.close()
         self.health.close()
@@ -182,11 +182,11 @@ class InngestEngine:
         self._dispatches.let_go()
 
     async def stop(self) -> None:
-        """Drain, then talk to the server no more. It re-enters unfinished runs when a process is there again."""
+        """Drain, then stop talking to the server. It re-enters unfinished runs when a process is there again."""
         if self._dispatches is None:
             return
         await self.drain()
-        # What waits for a server that cannot be reached.
+        # Cancels what waits for a server that cannot be reached.
         await self._background.cancel()
         await self.outputs.close()
         await self.api.close()
@@ -205,7 +205,7 @@ class InngestEngine:
         return self._background.spawn(work)
 
     def _background_failed(self, error: BaseException) -> None:
-        # What the server or another pass has brought about is told by who awaits the work.
+        # What the server or another pass has caused is reported by the code that awaits the work.
         if self._draining is None and not isinstance(error, (FencedError, *UNDELIVERED)):
             logger.error("background work of the engine failed: please report this bug", exc_info=error)
 
@@ -270,7 +270,7 @@ class InngestEngine:
         return self._send_events(events)
 
     async def send_signal(self, name: str, result: bytes) -> bool:
-        """Complete the step that waits for a signal with *result*; return whether one does."""
+        """Complete the step that waits for a signal with *result*; return whether there is one."""
         with refusals():
             return await self.api.send_signal(name, msgspec.json.decode(result, type=_Signal).data)
 
@@ -299,11 +299,11 @@ class InngestEngine:
         return self.followed.status(run_id)
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
-        """Return what this process knows to have happened in a run, but for its end."""
+        """Return what this process knows to have happened in a run, except its end."""
         return self.followed.run_events(run_id, after, limit)
 
     def watch(self, run_id: str) -> AbstractContextManager[Watch]:
-        """Follow a run for the time of a block."""
+        """Follow a run for the duration of a block."""
         return self.outputs.watch(run_id)
 
     def token(self, run_id: str) -> str:
@@ -324,7 +324,7 @@ class InngestEngine:
         return await self.outputs.ended(run_id, timeout_seconds)
 
     def within(self, limits: Limits) -> Limits:
-        """Return *limits*, none over what the server takes."""
+        """Return *limits*, lowered to what the server takes."""
         return lowered(limits)
 
 
