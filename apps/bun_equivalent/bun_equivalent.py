@@ -22,7 +22,7 @@ app = Flask(__name__)
 
 
 def process_item(item_id: str, failures: int) -> dict[str, str]:
-    """Call an API that fails the first *failures* times. It counts in a file, as the world outside forgets nothing."""
+    """Call an API that fails the first *failures* times. It counts in a file: the outside world forgets nothing."""
     calls = Path(os.environ.get("CALLS", ".inngest/calls")) / step.idempotency_key()
     calls.parent.mkdir(parents=True, exist_ok=True)
     with calls.open("a") as count:

@@ -2,7 +2,7 @@
 The command: ``python -m trip_booker`` runs the app and restarts it when it is killed.
 
 ``python -m trip_booker serve`` is the serving process alone: kill it, and it stays dead until you start it again.
-``--inngest``, before that, keeps the runs on an Inngest server.
+``python -m trip_booker --inngest`` keeps the runs on an Inngest server.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> int:
     if arguments.command == SERVE:
         if arguments.inngest:
             parser.error(f"--inngest restarts the server too; for {SERVE} alone set INNGEST_DEV=1")
-        # Imported where it is needed: the supervisor is soon there, and has no app in its memory.
+        # Imported only where it is needed: the supervisor starts quickly, without the app in its memory.
         from trip_booker import server
 
         if arguments.until_end_of_input:

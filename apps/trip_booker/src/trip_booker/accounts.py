@@ -10,7 +10,7 @@ from trip_booker.world import Call
 
 
 class DirectoryError(Exception):
-    """The directory could not do it this time; it may well the next time."""
+    """The directory could not do it this time; it may well work the next time."""
 
 
 DIRECTORY_TIMEOUT = Fault(DirectoryError, "DIRECTORY_TIMEOUT", "the user directory did not answer in time")

@@ -18,7 +18,7 @@ LOCATOR = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 class AirlineError(Exception):
-    """The airline could not do it this time; it may well the next time."""
+    """The airline could not do it this time; it may well work the next time."""
 
 
 class FlightFullError(NonRetriableError):

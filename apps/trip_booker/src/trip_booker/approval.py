@@ -1,8 +1,9 @@
 """
 Book a trip that somebody has to approve: wait for a person, for a day if need be, without anything in memory.
 
-The seat is held while the run waits for the event ``trip/approved`` of this booking. Approved, the card is charged;
-rejected, or if nobody decides in time, the seat is given back. So it is if the payment or the ticket fails for good.
+The seat is held while the run waits for the event ``trip/approved`` of this booking. If it is approved, the card is
+charged; if it is rejected, or nobody decides in time, the seat is given back. The same happens if the payment or the
+ticket fails for good.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from trip_booker.bodies import read_decision, read_trip
 from trip_booker.booking import charge_card, confirm_booking, reserve_flight
 from trip_booker.client import inngest
 
-# Dearer trips, in whole dollars, are not booked without a word of the boss.
+# In whole dollars: more expensive trips are not booked without the boss's approval.
 BUDGET = 100
 
 blueprint = Blueprint("approval", __name__)

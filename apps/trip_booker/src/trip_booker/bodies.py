@@ -63,8 +63,8 @@ def read_hold(body: object) -> tuple[str, Trip, int]:
 
 def read_trip(body: object, *, default_budget: int) -> tuple[str, Trip, int, timedelta]:
     """
-    Return the booking ID, the trip, the price in whole dollars up to which nobody has to approve it, and the time in
-    which somebody may: a day unless *body* says otherwise.
+    Return the booking ID, the trip, the price in whole dollars up to which it needs no approval, and the time in which
+    it may be approved: a day unless *body* says otherwise.
 
     Raises:
         InvalidRequestError: A field is missing or makes no sense; names the first such field.
@@ -97,7 +97,7 @@ def _whole_number(fields: dict[str, Any], field: str, *, default: int, largest: 
 
 
 def _fields(body: object) -> dict[str, Any]:
-    # What Quart reads is None where there is no JSON at all, and where the content type promises none.
+    # Quart reads None if there is no JSON at all, and if the content type does not promise any.
     if not isinstance(body, dict):
         raise InvalidRequestError("body", "body is not a JSON object with the Content-Type application/json")
     return body

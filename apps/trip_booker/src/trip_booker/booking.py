@@ -52,12 +52,12 @@ async def book_trip() -> ResponseReturnValue:
 
 
 async def reserve_flight(booking_id: str, flight: airline.Flight) -> airline.Reservation:
-    """Hold one seat, also if a crash makes this step ask twice."""
+    """Hold one seat, even if a crash makes this step ask twice."""
     return await airline.reserve(booking_id, flight, idempotency_key=step.idempotency_key())
 
 
 async def charge_card(booking_id: str, amount: int) -> payments.Payment:
-    """Charge once, also if the server dies between the charge and the checkpoint."""
+    """Charge once, even if the server dies between the charge and the checkpoint."""
     return await payments.charge(booking_id, amount, idempotency_key=step.idempotency_key())
 
 

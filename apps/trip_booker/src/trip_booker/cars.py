@@ -13,7 +13,7 @@ from trip_booker.world import Call
 
 
 class CarRentalError(Exception):
-    """The car rental could not do it this time; it may well the next time."""
+    """The car rental could not do it this time; it may well work the next time."""
 
 
 class NoCarError(NonRetriableError):

@@ -84,11 +84,11 @@ class Query(Protocol):
 @dataclass(frozen=True, slots=True)
 class Switches:
     """
-    What shall go wrong in one booking.
+    What is to go wrong in one booking.
 
     Attributes:
-        failures: Step to how many of its calls fail; infinity for "always".
-        crashes: Steps whose first call that works kills this process, after the third party did its part.
+        failures: How many calls of each step fail; infinity for "always".
+        crashes: Steps whose first successful call kills this process, after the third party has done its part.
     """
 
     failures: Mapping[str, float] = field(default_factory=dict)
@@ -136,12 +136,12 @@ def switch_on(switches: Switches) -> None:
 
 
 def failures(call: Call) -> float:
-    """Return how many calls like *call* shall fail for its booking: 0, a number, or infinity."""
+    """Return how many calls like *call* are to fail for its booking: 0, a number, or infinity."""
     return max((times for step, times in _switches.get().failures.items() if _is_for(step, call)), default=0)
 
 
 def crashes(call: Call) -> bool:
-    """Say whether this process shall be killed once *call* was answered."""
+    """Return whether this process is to be killed once *call* has been answered."""
     return any(_is_for(step, call) for step in _switches.get().crashes)
 
 

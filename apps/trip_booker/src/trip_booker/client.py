@@ -1,8 +1,8 @@
 """
 The one Inngest client of this app.
 
-Yours needs the last line alone, with its name and the adapter. The rest makes `--inngest` pleasant to watch: a short
-lease, and a wait URL that is the app's own on either engine.
+Your app needs only the last line, with its own name and the adapter. The rest makes `--inngest` pleasant to watch: a
+short lease, and a wait URL that is the app's own on either engine.
 """
 
 from __future__ import annotations

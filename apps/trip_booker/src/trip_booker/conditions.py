@@ -1,5 +1,5 @@
 """
-Two more switches of `chaos`, for what is no failure: a slow third party, and a charge without its idempotency key.
+Two more switches of `chaos`, for what is not a failure: a slow third party, and a charge without its idempotency key.
 
 ``slow=reserve-flight`` makes the calls of that step take longer by `SLOW_SECONDS`. ``unkeyed=process-payment`` loses
 the idempotency key of that step on its way, as if the step function had not handed one over.
@@ -49,7 +49,7 @@ def set_conditions(conditions: Conditions) -> None:
 
 
 def delay(call: Call) -> float:
-    """Return by how many seconds *call* takes longer than it should."""
+    """Return how many seconds longer *call* takes than it should."""
     return SLOW_SECONDS if _names(_conditions.get().slow, call) else 0.0
 
 

@@ -13,7 +13,7 @@ from trip_booker.world import Call
 
 
 class HotelError(Exception):
-    """The hotel could not do it this time; it may well the next time."""
+    """The hotel could not do it this time; it may well work the next time."""
 
 
 class NoRoomError(NonRetriableError):

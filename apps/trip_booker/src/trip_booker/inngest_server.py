@@ -7,8 +7,8 @@ import os
 import httpx
 from inngest_durable.engines.inngest.settings import chooses_inngest, settings_from
 
-# Half of it is what a request may take before its client is redirected; a killed booking goes on after the rest. The
-# engine's own 60 seconds are long for somebody who has just pressed the button that kills.
+# A request may take half of it before its client is redirected; a killed booking goes on after the rest. The engine's
+# default of 60 seconds is long for somebody who has just pressed the button that kills.
 LEASE = "15s"
 
 START_ONE = """\
@@ -20,14 +20,14 @@ and then this again. If it is elsewhere, say where: INNGEST_DEV=http://127.0.0.1
 
 
 def choose() -> None:
-    """Let the processes started from here take the Inngest engine, unless the environment does that already."""
+    """Let the processes started from here use the Inngest engine, unless the environment already says so."""
     if not chooses_inngest(os.environ):
         os.environ["INNGEST_DEV"] = "1"
 
 
 def missing() -> str | None:
     """
-    Return what to do if no server answers where the environment says, else None.
+    Return what to do if no server answers where the environment says, otherwise None.
 
     Raises:
         ConfigurationError: The environment names no usable server.

@@ -18,8 +18,8 @@ def summary(booking_id: str, calls: Sequence[Entry]) -> dict[str, Any]:
     Return the state of a booking as JSON.
 
     It has ``status``, ``reservations`` and ``charges``, ``bookings`` (the parts of a package), ``confirmation`` and
-    ``calls``. The status is ``"unknown"`` when nobody was called, ``"confirmed"`` when there is a ticket or the
-    traveller was told, or all that was booked is paid, ``"cancelled"`` when all that was taken was given back, else
+    ``calls``. The status is ``"unknown"`` when nobody was called, ``"confirmed"`` when there is a ticket, the traveller
+    was notified or everything booked is paid, ``"cancelled"`` when everything taken was given back, otherwise
     ``"in_progress"``.
     """
     released = {done["reservationId"] for done in _done(calls, "airline", "release")}
@@ -78,7 +78,7 @@ def _seat_status(reservation_id: str, tickets: Iterable[str], released: Iterable
 
 
 def _is_paid(bookings: Sequence[dict[str, Any]], charges: Sequence[dict[str, Any]]) -> bool:
-    """Say whether parts were booked and then paid together: the end of a tour, of which nobody is told."""
+    """Return whether parts were booked and then paid together: the end of a tour, which sends no message."""
     return any(booking["status"] == "booked" for booking in bookings) and any(
         charge["status"] == "charged" for charge in charges
     )

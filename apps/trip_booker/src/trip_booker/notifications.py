@@ -42,7 +42,7 @@ async def send_confirmation(booking_id: str, flight: FlightBooking, hotel: Room,
 
 
 async def notify(user_id: str, result: Result) -> Mail:
-    """Tell a user of a result; the mail service drops a message it has seen before."""
+    """Notify a user of a result; the mail service drops a message it has seen before."""
     call = Call("notifications", "notify", user_id, result["resultId"])
     mail = Mail(subject=f"Your data is processed: {result['resultId']}")
     return await ask(call, outcome="sent", result=mail, seconds=0.2, fault=MAIL_REFUSED, says=SAYS)

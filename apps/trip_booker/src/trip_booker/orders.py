@@ -1,5 +1,5 @@
 """
-Take an order: enrich its data, process it, tell the user. The first example of Inngest's guide.
+Take an order: enrich its data, process it, notify the user. The first example of Inngest's guide.
 
 The data comes in the body of the request, which is kept with the run: a resumed order is processed from the same data.
 """
@@ -22,7 +22,7 @@ blueprint = Blueprint("orders", __name__)
 @blueprint.post("/api/orders")
 @inngest.endpoint
 async def take_order() -> ResponseReturnValue:
-    """Process the caller's data once, and tell the user of it."""
+    """Process the caller's data once, and notify the user."""
     user_id, data = read_order(await request.get_json(silent=True))
 
     enriched = await step.run("enrich-data", enrich, user_id, data)
@@ -40,5 +40,5 @@ async def enrich(user_id: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 async def process(user_id: str, enriched: dict[str, Any]) -> processing.Result:
-    """Process the data once, also if a crash makes this step ask twice."""
+    """Process the data once, even if a crash makes this step ask twice."""
     return await processing.process(user_id, enriched, idempotency_key=step.idempotency_key())

@@ -26,7 +26,7 @@ blueprint = Blueprint("package", __name__)
 @blueprint.post("/api/package")
 @inngest.endpoint
 async def book_package() -> ResponseReturnValue:
-    """Book all three and confirm them together; if one cannot be had, give the others back."""
+    """Book all three and confirm them together; if one is not available, give the others back."""
     booking_id, wanted = read_package(await request.get_json(silent=True))
 
     flight, hotel, car = await asyncio.gather(
@@ -54,7 +54,7 @@ async def book_package() -> ResponseReturnValue:
 
 
 async def outcome(booking: Awaitable[T]) -> T | StepError:
-    """Wait for *booking*; one that failed for good is an outcome too, so that the others come to theirs."""
+    """Wait for *booking*; failing for good is an outcome too, so that the others reach theirs."""
     try:
         return await booking
     except StepError as failed:
@@ -62,15 +62,15 @@ async def outcome(booking: Awaitable[T]) -> T | StepError:
 
 
 async def book_flight(booking_id: str, flight_id: str) -> airline.FlightBooking:
-    """Book one flight, also if a crash makes this step ask twice."""
+    """Book one flight, even if a crash makes this step ask twice."""
     return await airline.book(booking_id, flight_id, idempotency_key=step.idempotency_key())
 
 
 async def book_hotel(booking_id: str, hotel_id: str) -> hotels.Room:
-    """Book one room, also if a crash makes this step ask twice."""
+    """Book one room, even if a crash makes this step ask twice."""
     return await hotels.book(booking_id, hotel_id, idempotency_key=step.idempotency_key())
 
 
 async def book_car(booking_id: str, car_id: str) -> cars.Rental:
-    """Rent one car, also if a crash makes this step ask twice."""
+    """Rent one car, even if a crash makes this step ask twice."""
     return await cars.book(booking_id, car_id, idempotency_key=step.idempotency_key())

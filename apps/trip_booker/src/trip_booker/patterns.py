@@ -47,13 +47,13 @@ class Pattern:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint's ID, which its runs are looked up by."""
+        """The endpoint's ID, by which its runs are looked up."""
         handler = inspect.unwrap(self.handler)
         return f"{handler.__module__}.{handler.__qualname__}"
 
     @property
     def chaos(self) -> str:
-        """Whose switches the endpoint has: its blueprint."""
+        """The endpoint's blueprint, whose switches it has."""
         return self.handler.__module__.rpartition(".")[2]
 
 

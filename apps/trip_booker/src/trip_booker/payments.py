@@ -12,7 +12,7 @@ from trip_booker.world import Call
 
 
 class PaymentError(Exception):
-    """The provider could not do it this time; it may well the next time."""
+    """The provider could not do it this time; it may well work the next time."""
 
 
 class CardDeclinedError(NonRetriableError):

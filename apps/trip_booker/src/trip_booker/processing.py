@@ -10,7 +10,7 @@ from trip_booker.world import Call
 
 
 class ProcessingError(Exception):
-    """The service could not do it this time; it may well the next time."""
+    """The service could not do it this time; it may well work the next time."""
 
 
 OVERLOADED = Fault(ProcessingError, "OVERLOADED", "the processing service has too much to do")

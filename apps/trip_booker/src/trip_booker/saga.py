@@ -1,8 +1,8 @@
 """
 Book a tour step by step, and undo it step by step: a saga.
 
-Each booking is noted with what takes it back. If a later step fails for good, what was booked is taken back in reverse.
-Taking back is made of steps too, so a server that dies in the middle of it goes on with the rest.
+Each booking is noted with what takes it back. If a later step fails for good, the bookings are taken back in reverse
+order. Taking back consists of steps too, so a server that dies in the middle of it goes on with the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trip_booker.package import book_car, book_flight, book_hotel
 
 blueprint = Blueprint("saga", __name__)
 
-# For some minutes: what cannot be taken back is left to a person.
+# Tries for some minutes: what cannot be taken back by then is left to a person.
 TAKE_BACK = RetryPolicy(max_retries=20, initial="100ms")
 
 

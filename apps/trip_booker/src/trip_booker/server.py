@@ -31,7 +31,7 @@ def run() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     config = Config()
     config.bind = [f"{HOST}:{port()}"]
-    # A logger like any other: hypercorn's lines look and go like those of the app and the SDK.
+    # A logger like any other: hypercorn's lines look like those of the app and the SDK, and go to the same place.
     config.errorlog = logging.getLogger("hypercorn.error")
     try:
         asyncio.run(serve(create_app(), config))

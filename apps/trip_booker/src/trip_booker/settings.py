@@ -1,4 +1,4 @@
-"""What the environment says of this app, and where it is served. The command reads it before anything else is there."""
+"""What the environment says about this app, and where it is served. The command reads it before anything else."""
 
 from __future__ import annotations
 

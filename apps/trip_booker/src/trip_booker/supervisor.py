@@ -18,8 +18,8 @@ class Supervisor:
     """
     Keeps one child process running.
 
-    A child that a signal killed is started again. A child that exits by itself is not: it said why, and would only
-    say it again. SIGINT and SIGTERM are passed on, and then the supervisor ends with its child; the second one kills.
+    A child killed by a signal is started again. A child that exits by itself is not: it has said why, and would only
+    say it again. SIGINT and SIGTERM are passed on, and then the supervisor ends with its child; a second one kills.
 
     Args:
         command: What to run. It gets a pipe as standard input, which is closed when the supervisor is gone.
@@ -64,7 +64,7 @@ class _Signals:
     The signals that came, in order, each until it is asked for.
 
     A handler could not wake `waitpid`: a signal that comes in the last moment before that call sleeps would be handled
-    when the call is over. What is written into a pipe is there for whoever reads later.
+    when the call is over. What is written into a pipe stays there until it is read.
     """
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class _Signals:
         return signal.Signals(os.read(self._received, 1)[0])
 
     def ask_within(self, seconds: float) -> bool:
-        """Tell whether one that asks to stop comes in this time."""
+        """Return whether a signal that asks to stop comes within this time."""
         end = time.monotonic() + seconds
         while select.select([self._received], [], [], max(end - time.monotonic(), 0))[0]:
             if self.wait() != signal.SIGCHLD:

@@ -58,7 +58,7 @@ async def ask(
         seconds: How long a real call takes, there and back.
         fault: How it fails when the caller asks for some failures.
         lasting: How it fails when the caller asks for nothing else; *fault* if None.
-        says: What to tell whoever watches, one after another on the way there; the last one when the answer is in.
+        says: What to report to those who watch, one after another on the way there; the last when the answer is in.
 
     Raises:
         Exception: The error of *fault* or *lasting*.
@@ -82,7 +82,7 @@ async def ask(
 
 
 async def _travel(seconds: float, says: Sequence[str] = ()) -> None:
-    """Let *seconds* of latency pass, and tell in the meantime what is going on."""
+    """Let *seconds* of latency pass, and report in the meantime what is going on."""
     for text in says:
         tell(text)
         await asyncio.sleep(seconds / len(says) * settings.speed())
@@ -91,6 +91,6 @@ async def _travel(seconds: float, says: Sequence[str] = ()) -> None:
 
 
 def tell(text: str) -> None:
-    """Tell whoever watches the step how far it is; outside a step nobody does."""
+    """Report to those who watch the step how far it is; outside a step, nobody watches."""
     with suppress(OutsideStepError):
         progress(text)

@@ -98,7 +98,7 @@ class World:
     path: Path
 
     def answer(self, call: Call, outcome: str, result: Mapping[str, object]) -> Reply:
-        """Do what *call* asks and answer *result*, or answer again what its idempotency key got before."""
+        """Do what *call* asks and answer *result*, or repeat the answer that its idempotency key got before."""
         with self._transaction() as db:
             done = db.execute(
                 "SELECT result FROM calls WHERE service = ? AND action = ? AND idempotency_key = ?"
@@ -116,7 +116,7 @@ class World:
         return Reply(dict(result), first=times == 0)
 
     def refuse(self, call: Call, code: str, times: float) -> bool:
-        """Answer *call* with the error *code*, unless that was done *times* times before. Say whether it was."""
+        """Answer *call* with the error *code*, unless *times* calls got an error before. Return whether it did."""
         with self._transaction() as db:
             (refused,) = db.execute(
                 "SELECT count(*) FROM calls WHERE booking_id = ? AND service = ? AND action = ? AND result IS NULL",
