@@ -1,8 +1,8 @@
 """
 The edge of an ASGI application: the callable put round it by ``init_app``. Imports no framework.
 
-It drives the engine's life by the lifespan, puts the holder into each HTTP scope, records what the framework really
-sent for a finished run, sends a substitute in place of the framework's response, and runs re-entries.
+It starts and stops the engine with the lifespan, puts the holder into each HTTP scope, records what the framework
+actually sent for a finished run, sends a substitute in place of the framework's response, and runs re-entries.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class AsgiEdge:
         try:
             answer = await self._dispatched(Body(scope, receive, self._client.limits.request_body))
         except asyncio.CancelledError:
-            # The web server stops, and would answer in its own way: Inngest takes that for the end of the run.
+            # The web server is stopping, and would answer in its own way: Inngest takes that for the end of the run.
             await self._send_dispatched(refused_answer(503, "the process stops"), send)
             raise
         except RequestTooLargeError as error:
@@ -108,7 +108,7 @@ class AsgiEdge:
             await self._exchange(scope, body.receive, Recorder(holder, send, scope["method"], limits))
         finally:
             # Scope, holder and body refer to each other: without this, each request is left to the cycle collector.
-            # An edge inside this one, of an application that is reached by way of this one, may have done it.
+            # An edge inside this one, of an application that is reached through this one, may have done it.
             scope.pop(HOLDER_KEY, None)
             body.holder = None
 
@@ -130,7 +130,7 @@ class AsgiEdge:
             if current is not None and holder.ending is not None:
                 ending = conclude(self._client, current, holder.ending, recorder.response, broken)
                 if recorder.response is None and current.claim.accepted:
-                    # In mid-response: an exchange that the server cancels must not keep the run from its end.
+                    # In mid-response: an exchange that the server cancels must not keep the run from ending.
                     await asyncio.shield(self._client.engine.spawn(ending))
                 else:
                     await ending

@@ -25,16 +25,16 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 _BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
-# Turns of the event loop in which a body comes that is there already.
+# Turns of the event loop in which a body that is there already arrives.
 _TURNS = 8
 
 
 class Body:
-    """Hands the request's messages on, and keeps the body for the record."""
+    """Passes the request's messages on, and keeps the body for the record."""
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self.holder: Holder | None = None
-        # A copy, since middleware in between may change what is re-entered later.
+        # A copy, since middleware in between could otherwise change what is re-entered later.
         self._scope = {**scope, "headers": tuple(scope["headers"])}
         self._receive = receive
         self._kept = Kept("request_body", limit)
@@ -55,7 +55,7 @@ class Body:
         return message
 
     async def whole(self) -> None:
-        """Read the body to its end, where no framework does. Raises ConnectionAbortedError if the client has gone."""
+        """Read the body to its end, if no framework does. Raises ConnectionAbortedError if the client has gone."""
         while not self._complete:
             if (await self.receive())["type"] == "http.disconnect":
                 raise ConnectionAbortedError("the client went away before its request had come in whole")
@@ -65,7 +65,7 @@ class Body:
         scope = self._scope
         # The framework reads the body in a task of its own, which may begin after this.
         if not self._complete and not _may_have_body(scope):
-            # No header tells of a body, so from a server there is none. A test client's comes in a few turns.
+            # No header announces a body, so a server sends none. A test client's body arrives in a few turns.
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
         elif not self._complete:
@@ -180,7 +180,7 @@ class ReentryRecorder(Recorder):
 
 
 def _may_have_body(scope: Scope) -> bool:
-    """Whether a body may come: in HTTP/1, one of two headers would tell (RFC 9112, 6.3)."""
+    """Whether a body may come: in HTTP/1, one of two headers would announce it (RFC 9112, 6.3)."""
     if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
         return True
     return any(name.lower() in _BODY_HEADERS for name, _ in scope["headers"])
@@ -191,7 +191,7 @@ async def nowhere(message: Message) -> None:
 
 
 def replay_body(body: bytes, sent: asyncio.Event) -> Receive:
-    """Give the body once, and the disconnect when the response is complete: before, it would cancel the handler."""
+    """Give the body once, and the disconnect when the response is complete: earlier, it would cancel the handler."""
     given = False
 
     async def receive() -> Message:

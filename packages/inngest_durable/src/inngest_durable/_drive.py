@@ -1,7 +1,7 @@
 """
 The only place where sync and async differ: two loops that perform what a step's flow asks for.
 
-The flow decides, the performer acts. A `BaseException` that is no `Exception` (an interrupt, a cancellation, the
+The flow decides, the performer acts. A `BaseException` that is not an `Exception` (an interrupt, a cancellation, the
 death of the process in a test) is never shown to the flow: it leaves at once, and nothing of the attempt is recorded.
 """
 
@@ -34,7 +34,7 @@ class Performer(Protocol):
     """What acts for a step on an event loop."""
 
     def perform(self, effect: Effect) -> Awaitable[Any]:
-        """Begin *effect*; await what is returned for its result."""
+        """Begin *effect*; await the return value for its result."""
 
     def succeeded(self, value: Any) -> None:
         """Take the result of the step."""
@@ -61,7 +61,7 @@ async def adrive(flow: StepFlow, effect: Effect, performer: Performer) -> None:
                 task = asyncio.current_task()
                 if not isinstance(effect, Call) or task is None or task.cancelling():
                     raise
-                # Nobody cancelled the step: something that it awaited was, which is its failure like any other.
+                # Nobody cancelled the step: something that it awaited was cancelled, a failure like any other.
                 cancelled = RuntimeError("something that the step function awaited was cancelled")
                 cancelled.__cause__ = error
                 effect = flow.throw(cancelled)

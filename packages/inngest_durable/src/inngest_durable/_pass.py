@@ -1,5 +1,5 @@
 """
-One pass: an execution of a handler over the journal of its run. Here is what asyncio and threads have in common.
+One pass: an execution of a handler over the journal of its run. This is what asyncio and threads have in common.
 
 `_task_pass` adds how steps are performed on an event loop; in threads, `_thread_pass` does.
 """
@@ -58,7 +58,7 @@ class Endpoints(Protocol):
         """
         Return an endpoint's ID, a request to it, and the seconds its run may take.
 
-        Raises `StepUsageError` where there is no such endpoint, or no route of it takes these *params*.
+        Raises `StepUsageError` if there is no such endpoint, or none of its routes takes these *params*.
         """
 
 
@@ -68,7 +68,7 @@ class Pass(ABC):
 
     Args:
         claim: The right to write to the run.
-        engine: Gives the time, and runs work in the background.
+        engine: Has the clock, and runs work in the background.
         policy: Retries of steps that have no policy of their own.
         kind: Whether this pass runs inside the client's request.
         limits: How much the run may hold.
@@ -85,7 +85,7 @@ class Pass(ABC):
     loop: asyncio.AbstractEventLoop
     interrupted = ""
     over = released = False
-    # What few passes have is made when it is there: most of what a request costs is the garbage that it leaves.
+    # What few passes need is made when they need it: most of what a request costs is the garbage that it leaves.
     _wake_times: tuple[float, ...] = ()
     journal_type: type[Journal] = Journal
     endpoints: Endpoints
@@ -110,7 +110,7 @@ class Pass(ABC):
     @abstractmethod
     def let_go(self, reason: str) -> None:
         """
-        Leave the handler at once: without waiting for steps in flight, or for what else it awaits.
+        Leave the handler at once, without waiting for steps in flight or anything else that it awaits.
 
         The steps go on in the background; what they return is checkpointed if it still can be.
         """
@@ -120,7 +120,7 @@ class Pass(ABC):
         """Wait until no step of this pass executes."""
 
     def how_interrupted(self, error: BaseException | None) -> Interrupted:
-        """Tell what the next pass must know; *error* is what left the handler."""
+        """Return what the next pass must know; *error* is what left the handler."""
         wake_times = self._wake_times if self.interrupted == PARKED else ()
         return Interrupted(wake_times, False, self.journal.progressed, isinstance(error, BaseExceptionGroup))
 
@@ -137,7 +137,7 @@ class Pass(ABC):
             if branch.prefix == scope.prefix:
                 return step, branch
         else:
-            # The context was copied into a task started since: a branch of its own, named by its first step.
+            # The context was copied into a task started later: a branch of its own, named by its first step.
             branch = Branch(branch, scope.prefix)
             step = self.journal.identify(step_id, branch, make_fingerprint)
         _context.scope.set(_context.Scope(self, branch, task, branch.prefix))
@@ -146,17 +146,17 @@ class Pass(ABC):
     def new_child(
         self, step: StepIdentity, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any
     ) -> Run:
-        """Return the run that *step* invokes. Raises `StepUsageError` where there is no such endpoint."""
+        """Return the run that *step* invokes. Raises `StepUsageError` if there is no such endpoint."""
         found = self.endpoints.request_for(endpoint, params, body, self.claim.run.request)
         return self.claim.new_child(step.key, *found)
 
     def progress(self, key: str, text: str, data: str) -> None:
-        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty. From any thread."""
+        """Report how far the executing attempt of a step is; *data* is a JSON object or empty. From any thread."""
         tell = partial(self.claim.progress, key, text, data, self.clock.now())
         if _running_loop() is self.loop:
             tell()
         else:
-            # Before the end of its attempt, which comes the same way.
+            # It arrives before the end of its attempt, which comes the same way.
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(tell)
 
@@ -168,11 +168,11 @@ class Pass(ABC):
 
     @abstractmethod
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
-        """Drive one step; return its result, or raise its error or `RunInterrupt`. On asyncio, a coroutine does."""
+        """Drive one step; return its result, or raise its error or `RunInterrupt`. On asyncio, as a coroutine."""
 
     @abstractmethod
     def _has_steps_in_flight(self) -> bool:
-        """Tell whether a step executes, or is parked."""
+        """Return whether a step executes, or is parked."""
 
     @abstractmethod
     def _current_task(self) -> object:

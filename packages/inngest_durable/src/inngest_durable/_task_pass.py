@@ -29,7 +29,7 @@ from ._task_step import TaskStep
 from .engines.base import Claim
 from .errors import RunInterrupt
 
-# Loop turns in which what awaited a parked step may ask for its next one; such a refusal says nothing of a branch.
+# Loop turns in which what awaited a parked step may ask for its next one; refusing that says nothing about a branch.
 UNWINDING_TURNS = 64
 
 
@@ -74,7 +74,7 @@ class TaskPass(Pass):
             if self._task is None or self._task.cancelling():
                 self.interrupt("the client went away")
                 raise
-            # Nobody cancelled the handler: it awaited something that was. That is its failure like any other.
+            # Nobody cancelled the handler: something that it awaited was cancelled, a failure like any other.
             raise RuntimeError("something that the handler awaited was cancelled") from error
         finally:
             _context.scope.reset(token)
@@ -102,7 +102,7 @@ class TaskPass(Pass):
         """
         Leave the handler: parked steps raise, later ones are refused, executing ones end and are checkpointed.
 
-        A handler that this does not bring to its end is cancelled in the end: it may wait for what will never come.
+        A handler that this does not end is cancelled after a while: it may wait for something that will never come.
         """
         if self.interrupted or self.over:
             return
@@ -114,7 +114,7 @@ class TaskPass(Pass):
 
     def let_go(self, reason: str) -> None:
         """
-        Leave the handler at once: without waiting for steps in flight, or for what else it awaits.
+        Leave the handler at once, without waiting for steps in flight or anything else that it awaits.
 
         The steps go on in the background; what they return is checkpointed if it still can be.
         """
@@ -141,12 +141,12 @@ class TaskPass(Pass):
                 self._task.uncancel()
 
     def _interrupt_parked(self) -> None:
-        # One that the handler has cancelled, as a timeout or a task group does, holds up nothing.
+        # A step that the handler has cancelled, as a timeout or a task group does, holds up nothing.
         if not all(executing.result.cancelled() for _, executing in self._parked.values()):
             self.interrupt(PARKED)
 
     def how_interrupted(self, error: BaseException | None) -> Interrupted:
-        """Tell what the next pass must know; *error* is what left the handler."""
+        """Return what the next pass must know; *error* is what left the handler."""
         told = super().how_interrupted(error)
         self._told_refused = self._refused
         return Interrupted(told.wake_times, self._refused, told.progressed, told.group_unwound)
@@ -155,7 +155,7 @@ class TaskPass(Pass):
         """Note that the run waits now: from here on a refused branch makes it due at once."""
         self._parked_run = True
         if self._refused and not self._told_refused:
-            # It asked while the run was put to wait.
+            # The branch asked while the run was being parked.
             self._wake_run()
 
     # Called by the step functions.
@@ -184,7 +184,7 @@ class TaskPass(Pass):
             self.claim.accept_soon()
         quiet.begin()
         executing = TaskStep(self, step, branch, call)
-        # Before its task is made: where tasks begin at once, it may end in there.
+        # Before its task is made: where tasks begin at once, the step may end in that call.
         self._steps[executing] = None
         executing.task = loop.create_task(adrive(flow, effect, executing))
         return await executing.result
@@ -192,7 +192,7 @@ class TaskPass(Pass):
     # Called by the executing steps.
 
     def step_ended(self, executing: TaskStep) -> None:
-        """Note that a step does not execute any more."""
+        """Note that a step no longer executes."""
         del self._steps[executing]
         self._quiet.end(self._interrupt_parked if self._parked else None)
 
@@ -223,7 +223,7 @@ class TaskPass(Pass):
             self._parked.pop(future, None)
             self._quiet.begin()
         if self.over or self.interrupted:
-            # Its time came in the moment in which the pass ended: the next pass goes on with it.
+            # Its time came at the moment when the pass ended: the next pass goes on with it.
             self._wake_times += (wake_at,)
             self._raise_interrupt()
         if final is not None:
@@ -257,7 +257,7 @@ class TaskPass(Pass):
     def _unwound(self, awaited: object) -> None:
         self._unwinding = False
         if self.interrupted == PARKED and awaited is not None and innermost(self._handler) is awaited:
-            # The interrupt does not reach it: it is between two steps, or waits for what a parked branch was to bring.
+            # The interrupt does not reach it: it is between two steps, or waits for what a parked branch should bring.
             self._refused = True
             self._cancel_handler()
 
@@ -268,7 +268,7 @@ class TaskPass(Pass):
         return asyncio.current_task(self.loop)
 
 
-# What Python says of a step that nobody awaits: "coroutine 'inngest_durable.step' was never awaited".
+# What Python says about a step that nobody awaits: "coroutine 'inngest_durable.step' was never awaited".
 TaskPass.perform.__qualname__ = "inngest_durable.step"
 
 

@@ -21,17 +21,17 @@ class TaskStep:
     """
     One executing step; see `_drive.Performer`.
 
-    All that performing takes is in this one object: what a step allocates is a good part of what it costs.
+    Everything that performing needs is in this one object: allocations are a good part of what a step costs.
 
     Args:
         current: The pass.
         step: Which step.
-        branch: The branch that asked for it; an attribute, too.
+        branch: The branch that asked for it; also an attribute.
         call: Calls the step's function once.
 
     Attributes:
         result: What the handler waits for. Cancelling it does not reach the step.
-        task: What drives the step, kept from being collected.
+        task: The task that drives the step, kept here so that it is not collected.
     """
 
     __slots__ = ("_call", "_current", "_step", "branch", "result", "task")
@@ -88,5 +88,5 @@ class TaskStep:
             return
         self.result.set_exception(error)
         if isinstance(error, RunInterrupt):
-            # Whoever awaits it sees it; an orphaned branch need not.
+            # Code that awaits it sees the error; an orphaned branch need not.
             self.result.exception()

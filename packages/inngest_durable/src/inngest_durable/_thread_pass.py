@@ -49,7 +49,7 @@ class ThreadPass(Pass):
         super().__init__(claim, engine, policy, kind, limits)
         self.loop = asyncio.get_running_loop()
         self._cut: set[Branch] = set()
-        # How many steps execute and checkpoints are written, and who waits until none is. Guarded by the lock.
+        # How many steps execute or checkpoints are being written, and who waits for the last. Guarded by the lock.
         self._lock = threading.Lock()
         self._executing = 0
         self._idle: list[asyncio.Future[None]] = []
@@ -62,7 +62,7 @@ class ThreadPass(Pass):
 
     def run(self, handler: Callable[[], T]) -> T:
         """
-        Run *handler* to its end, then wait for the steps that other threads of it execute.
+        Run *handler* to its end, then wait for the steps that its other threads execute.
 
         Returns or raises what the handler did. The outcome counts only if `interrupted` is empty.
         """
@@ -138,7 +138,7 @@ class ThreadPass(Pass):
     def start(
         self, scope: _context.Scope, step_id: str, make_fingerprint: Callable[[], str]
     ) -> tuple[StepIdentity, Branch]:
-        """Take the key of a step, in the order of the calls; of the lines of a group, from the left to the right."""
+        """Take the key of a step, in the order of the calls; between the lines of a group, from left to right."""
         line = scope.branch
         if not isinstance(line, Line) or line.prefix or scope.task is not self._current_task():
             return super().start(scope, step_id, make_fingerprint)
@@ -151,7 +151,7 @@ class ThreadPass(Pass):
     def call_of(
         self, step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None
     ) -> Callable[[], Any]:
-        """Return what calls *fn* once: in this thread, or in one of the engine's where an attempt has a timeout."""
+        """Return what calls *fn* once: in this thread, or in one of the engine's if an attempt has a timeout."""
         if is_coroutine_function(fn):
             raise _asynchronous(fn, step)
         plain = partial(_plain_result, step, fn)
@@ -161,7 +161,7 @@ class ThreadPass(Pass):
 
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
         """Drive one step in this thread; return its result, or raise its error or `RunInterrupt`."""
-        # Counted with the check: a handler that returns meanwhile, in another thread, waits for the step.
+        # Counted together with the check: a handler that returns meanwhile, in another thread, waits for the step.
         with self._lock:
             is_refused = bool(self.interrupted) or self.over or branch in self._cut
             self._executing += not is_refused
@@ -178,7 +178,7 @@ class ThreadPass(Pass):
         return scope.branch if scope.task is self._current_task() else Branch(scope.branch, scope.prefix)
 
     def cut(self, branch: Branch) -> RunInterrupt:
-        """Note that *branch* cannot go on in this pass, and with the handler's own the pass; return what to raise."""
+        """Note that *branch* (if the handler's own, the whole pass) cannot go on in this pass; return what to raise."""
         if branch is self._root:
             self.interrupt(PARKED)
         else:
@@ -227,7 +227,7 @@ class ThreadPass(Pass):
 
     def _write(self, save: Callable[[], Awaitable[T]], durable: Future[T]) -> None:
         if self.released:
-            # The thread goes; what its step did is written when that is possible again.
+            # The thread leaves; what its step did is written when that is possible again.
             durable.set_exception(RunInterrupt(self.interrupted))
         else:
             self._blocked.add(durable)
@@ -269,7 +269,7 @@ class ThreadPass(Pass):
 
 
 def _contained(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call *call* in a thread of the engine's, whose loop a SystemExit would end."""
+    """Call *call* in a thread of the engine, whose loop a SystemExit would end."""
     try:
         return call(*args, **kwargs)
     except RunInterrupt:
@@ -282,7 +282,7 @@ def _plain_result(step: StepIdentity, fn: Callable[..., Any], *args: Any, **kwar
     result = fn(*args, **kwargs)
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
-            # Nobody will await it, and Python would say so.
+            # Nobody will await it, and Python would warn of that.
             result.close()
         raise _asynchronous(fn, step)
     return result

@@ -1,7 +1,7 @@
 """
 The life of one pass, whatever the framework: open it, run the handler, finish it or let the run wait.
 
-A framework adapter calls `Endpoint.serve` from its view. What came of the pass is left in the `Holder`, where the
+A framework adapter calls `Endpoint.serve` from its view. The outcome of the pass is left in the `Holder`, where the
 edge finds it once the framework has made its response.
 """
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("inngest_durable")
 
 PassT = TypeVar("PassT", bound=Pass)
 
-# On Python 3.11, taking a member from its class is slow.
+# On Python 3.11, accessing an enum member through its class is slow.
 _COMPLETED = RunStatus.COMPLETED
 
 
@@ -44,7 +44,7 @@ class EndpointOptions(Struct, frozen=True):
         id: Its ID, kept with each of its runs.
         policy: Retries of its steps that have none of their own, and of the handler itself.
         timeout_seconds: How long a run may take from acceptance, sleeps included; None for as long as it takes.
-        idempotency_scope: Tells whose idempotency keys these are; None takes the ``Authorization`` header.
+        idempotency_scope: Returns whose idempotency keys these are; None takes the ``Authorization`` header.
     """
 
     id: str
@@ -77,8 +77,8 @@ class Endpoint:
         """
         Run one pass of *handler*.
 
-        Returns what the handler returned, or None when `Holder.substitute` answers in its place; raises what it
-        raised when the framework is to answer.
+        Returns what the handler returned, or None when `Holder.substitute` answers in its place; raises what the
+        handler raised when the framework is to answer.
         """
         current = await self.open(holder, TaskPass)
         if current is None:
@@ -88,7 +88,7 @@ class Endpoint:
             try:
                 result = await current.run(handler)
             except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
-                # The last one: the loop was closed under the handler, and nothing can be awaited any more.
+                # GeneratorExit: the loop was closed under the handler, and nothing can be awaited any more.
                 raise
             except BaseException as raised:
                 error = raised
@@ -106,7 +106,7 @@ class Endpoint:
         """
         Begin a pass of the request that *holder* carries; None when it is answered without one.
 
-        Raises `StepUsageError` in a pass: a request has one, and its run one endpoint.
+        Raises `StepUsageError` inside a pass: a request has one pass, and its run one endpoint.
         """
         if (outer := holder.current_pass) is not None:
             run = outer.claim.run
@@ -133,7 +133,7 @@ class Endpoint:
         Settle a pass whose handler was interrupted, or raised *error*.
 
         Returns when the run waits or the pass is let go, and the holder has its answer; raises *error* when the
-        framework is to answer, as a RuntimeError if it is no `Exception`.
+        framework is to answer, as a RuntimeError if it is not an `Exception`.
         """
         if current.released:
             self._answer_released(holder, current)
@@ -173,7 +173,7 @@ class Endpoint:
             holder.answer(http.answer(413, {"error": str(error)}))
             return None
         if not self._client.is_started():
-            # Without a lifespan, the first request starts the engine. Asked last: it may stop while the body comes.
+            # Without a lifespan, the first request starts the engine. Checked last: it may stop while the body comes.
             await self._client.start()
         if self._engine.failing is not None:
             holder.answer(http.unavailable(UNWRITABLE))
@@ -184,16 +184,16 @@ class Endpoint:
 
     def owner(self) -> str | None:
         """
-        Return whose idempotency keys the calling request has; None where the ``Authorization`` header tells.
+        Return whose idempotency keys the calling request has; None to take the ``Authorization`` header.
 
-        Called in the thread of the request: what the application keeps for it, such as a connection to a database, may
-        be of no use in another.
+        Called in the thread of the request: what the application keeps for it, such as a database connection, may not
+        work in another.
         """
         own_scope = self._options.idempotency_scope
         return own_scope() if own_scope else None
 
     async def look_up(self, key: str, authorization: str | None, owner: str | None) -> RecordedResponse:
-        """Answer to *owner*, or to whom the header names, where the run with an idempotency key is, or ``404``."""
+        """Tell *owner*, or the one whom the header names, where the run with an idempotency key is; or ``404``."""
         return await self._keyed.look_up(key, authorization, owner)
 
     def completed(self, holder: Holder, current: Pass) -> None:
@@ -257,7 +257,7 @@ class Endpoint:
             holder.ending = _COMPLETED, None
             return None
         if not current.claim.accepted:
-            # No run to end: the framework answers as it would without us.
+            # There is no run to end: the framework answers as it would without us.
             self._engine.passes.discard(current)
             return None
         following = after_error(run, error, self.policy, self._engine.clock.now(), random.random())
@@ -290,7 +290,7 @@ class Endpoint:
 
 
 def _error_of_handler(error: BaseException) -> Exception:
-    """Return *error*; a RuntimeError for what is no `Exception`, such as the timeouts of some libraries."""
+    """Return *error*; a RuntimeError for what is not an `Exception`, such as the timeouts of some libraries."""
     if isinstance(error, Exception):
         return error
     failed = RuntimeError(f"the handler raised {type(error).__name__}")

@@ -28,30 +28,30 @@ Substitute = Callable[[Headers], http.Answer]
 # Where the edge puts the holder: a key of the ASGI scope, or of the WSGI environ.
 HOLDER_KEY = "inngest.pass"
 
-# Where middleware keeps what it wraps. Some refer to the application object besides.
+# Where middleware keeps what it wraps. Some of it also refers to the application object.
 _WRAPPED = ("app", "_app", "application", "wrapped")
 _MOST_MIDDLEWARE = 8
 
 
 class BodyLateError(Exception):
-    """The body of a request has not come in whole within the time that the framework gives it."""
+    """The body of a request has not come in whole within the time that the framework allows."""
 
 
 class Holder:
     """
     What the edge and the endpoint of one exchange share, carried in the ASGI scope or the WSGI environ.
 
-    No network client can put one there, which is why nothing in a request can re-enter a run. Copies are the holder
+    No network client can put one there, which is why nothing in a request can re-enter a run. Copying gives the holder
     itself: some middleware deep-copies the scope.
 
     Attributes:
-        request: Gives the request as the edge got it, when its body is complete.
-        body_seconds: How long `request` waits for the body, until it raises `BodyLateError`; None for no limit.
+        request: Returns the request as the edge got it, when its body is complete.
+        body_seconds: How long `request` waits for the body before it raises `BodyLateError`; None for no limit.
         claim: The run to re-enter, or None for a client's request.
         current_pass: The pass, once the request has reached its endpoint.
         ending: How the run ends if the framework's response goes out whole; None if it does not end here.
         key: The ``Idempotency-Key`` of a client's request, as the framework sees it, or None.
-        owner: Whose key that is, where the endpoint has a function of its own that tells.
+        owner: Whose key that is, if the endpoint has a function of its own for that.
         substitute: Makes the response to send in place of the framework's, from the framework's headers.
     """
 
@@ -164,7 +164,7 @@ class EndpointAdapter(Protocol):
         """
         Return a request to the route of an endpoint, made by the run whose request is *caller*.
 
-        Raises `StepUsageError` where it has no route, or none that takes these *params*.
+        Raises `StepUsageError` if it has no route, or none that takes these *params*.
         """
 
     def is_answer(self, error: Exception) -> bool:
@@ -175,7 +175,7 @@ def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run, *, is_own: bool
     """
     Return where the client of *run* waits for its response. Called in the request of that client.
 
-    An engine may have a URL for that. Run events and ``DELETE`` are at the SDK's *own* URL only.
+    An engine may have a URL for that. Run events and ``DELETE`` are only at the SDK's *own* URL.
     """
     if adapter.async_redirect_url is None and not is_own and (url := engine.wait_url(run.id)) is not None:
         return url
@@ -185,7 +185,7 @@ def wait_url(adapter: EndpointAdapter, engine: Engine, run: Run, *, is_own: bool
 
 
 def middleware_outside(edge: Edge, outermost: Any) -> list[str]:
-    """Name what was put round *edge*, from the outside in; only *outermost* where it hides what it wraps."""
+    """Name what was put round *edge*, from the outside in; only *outermost* if it hides what it wraps."""
     if outermost is edge:
         return []
     return _down_to(edge, outermost, _MOST_MIDDLEWARE) or [_name_of(outermost)]

@@ -2,8 +2,8 @@
 The journal of one run: its memos, and the key under which each step finds its own. Pure.
 
 Steps are matched by key, not by position, so a replay may reach them in another order. A *branch* is a task other
-than the handler's own: its first step takes the ID, each later one is put under that first key, so that two branches
-with equal IDs inside cannot take each other's results.
+than the handler's own: its first step takes its ID as the key, each later one is put under that first key, so that two
+branches with equal IDs inside cannot take each other's results.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Branch:
     Attributes:
         parent: The branch whose task started this one.
         inherited: Prefix that was in force where the task was started.
-        prefix: Key of this branch's first step, once it took one. If branches of its own took keys before it did, the
-            smallest of theirs: which of two such branches comes first to its own step is chance, what is inside is not.
+        prefix: Key of this branch's first step, once it has one. If branches of its own took keys before it did, the
+            smallest of theirs: which of two such branches reaches its step first is chance, what is inside is not.
         below: Smallest first key of its own branches, while it has no prefix.
     """
 
@@ -45,7 +45,7 @@ class Branch:
             branch = branch.parent
 
     def begin(self, key: str) -> None:
-        """Take *key* as the key of the first step, and tell those above that have none."""
+        """Take *key* as the key of the first step, and note it in the branches above that have none."""
         self.prefix = key
         above = self.parent
         while above is not None and above.parent is not None and not above.prefix:
@@ -74,8 +74,8 @@ class Journal:
     Args:
         run_id: ULID of the run.
         memos: What was recorded by earlier passes.
-        now: Tells the current time in seconds since the epoch.
-        jitter: Gives a random share in [0, 1) for the next pause.
+        now: Returns the current time in seconds since the epoch.
+        jitter: Returns a random share in [0, 1) for the next pause.
         limits: How much the run may hold.
 
     Attributes:
@@ -119,9 +119,9 @@ class Journal:
         """
         Give out the next key for *step_id* in *branch*: ``pay``, then ``pay:1``; ``book/pay`` inside a branch.
 
-        A numbered key, or one of a branch, also gets a fingerprint, so that a mix-up is seen. So does one that is
-        first taken while other steps are *in_flight*: which of them ends first, and what the handler then asks for, is
-        chance.
+        A numbered key, or one in a branch, also gets a fingerprint, so that a mix-up is noticed. So does one that is
+        first taken while other steps are *in_flight*: which of them ends first, and so what the handler asks for next,
+        is chance.
 
         Raises:
             LimitExceededError: The run has as many steps as it may have.
@@ -173,8 +173,8 @@ class Journal:
         Give out the key of a branch's first step.
 
         Branches with equal IDs may arrive in another order than when they were recorded. A call with arguments takes
-        the memo that the same call made, and leaves the others' memos to those who made them. One without arguments
-        looks the same in every branch: there, only the order can tell, where no hint does.
+        the memo that the same call made, and leaves other memos to the calls that made them. A call without arguments
+        looks the same in every branch: if no hint tells such calls apart, only their order can.
         """
         if fingerprint.endswith(")") or HINT in fingerprint:
             for key in sorted(self._keys_of.get(fingerprint, ()), key=_number):
@@ -248,7 +248,7 @@ class Journal:
 
 
 def _is_same_call(one: str, other: str) -> bool:
-    """Tell whether two fingerprints are of the same call, whatever their hints."""
+    """Return whether two fingerprints are of the same call, whatever their hints."""
     return _HINTED.sub("", one) == _HINTED.sub("", other)
 
 
@@ -258,7 +258,7 @@ def _number(key: str) -> int:
 
 
 def _is_numbered(key: str, base: str) -> bool:
-    """Tell whether *key* is *base*, or *base* with a number."""
+    """Return whether *key* is *base*, or *base* with a number."""
     stem, _, number = key.rpartition(":")
     return key == base or (stem == base and number.isdecimal())
 
@@ -269,10 +269,10 @@ def _size(memo: Memo) -> int:
     return len(memo.failure.message) + len(memo.failure.traceback)
 
 
-# Goes before a digest in a fingerprint that tells branches apart and does not identify the call: it may be another one
+# Goes before a digest in a fingerprint. That digest tells branches apart but does not identify the call: it may differ
 # at a replay, and must not make a completed step run again.
 HINT = " holding "
 _HINTED = re.compile(f"{HINT}[0-9a-f]{{16}}")
-# Ends the fingerprint of a handler's own plain key, so that it is not taken for that of a branch.
+# Ends the fingerprint of a handler's own plain key, so that it is not mistaken for that of a branch.
 _IN_FLIGHT = " beside steps in flight"
 _DEFAULT_LIMITS = Limits()

@@ -28,8 +28,8 @@ class RunStatus(StrEnum):
         return not RUN_TRANSITIONS[self]
 
 
-# The only status changes a store makes. The run of a worker that died is put to wait, and is due at once; a deadline
-# passes in a pass. So whatever a run waits for, it goes on in one way.
+# The only status changes a store makes. The run of a worker that died is set to waiting, and is due at once; a deadline
+# passes in a pass. So a run goes on in one way, whatever it waits for.
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.RUNNING: frozenset({RunStatus.WAITING, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}),
     RunStatus.WAITING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
@@ -52,7 +52,7 @@ class StepOp(StrEnum):
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether what a step of this kind waits for completes its memo: an event, a signal, or another run."""
+        """Whether the memo of a step of this kind is completed by what it waits for: event, signal or another run."""
         return self in (StepOp.WAIT_FOR_EVENT, StepOp.WAIT_FOR_SIGNAL, StepOp.INVOKE)
 
 
@@ -69,7 +69,7 @@ class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
     """
     An exception as it is recorded: class name, text, and the traceback as text.
 
-    *run_id* is the run in which it was raised, if that is another one: a child's.
+    *run_id* is the run in which it was raised, if that is another one: a child run.
     """
 
     name: str
@@ -85,11 +85,11 @@ class Memo(Struct, frozen=True, gc=False):
     Attributes:
         key: The step ID made unique in its run.
         id: The step ID as the handler gave it.
-        attempt: Attempts that ended, so 0 before the first failure and 1 after a success at first try.
-        result: The result as JSON bytes, of a completed step.
-        failure: The last attempt's exception, of a retrying or failed step.
-        wake_at: When to go on, in seconds since the epoch, of a retrying or waiting step.
-        fingerprint: What function and arguments made a numbered or branch key; empty for others.
+        attempt: Attempts that have ended: 0 before the first failure, 1 after success at the first attempt.
+        result: The result of a completed step, as JSON bytes.
+        failure: The last attempt's exception, for a retrying or failed step.
+        wake_at: When a retrying or waiting step is to go on, in seconds since the epoch.
+        fingerprint: Which function and arguments made a numbered or branch key; empty for other keys.
     """
 
     key: str
@@ -125,12 +125,12 @@ class RecordedRequest(Struct, frozen=True, gc=False):
 
     @property
     def own_path(self) -> str:
-        """The path below the root path: in an ASGI scope it begins with that, in a WSGI environ it does not."""
+        """The path below the root path: in an ASGI scope the path begins with that, in a WSGI environ it does not."""
         root_path = self.root_path.rstrip("/")
         return self.path.removeprefix(root_path) if f"{self.path}/".startswith(f"{root_path}/") else self.path
 
     def header(self, name: bytes) -> str | None:
-        """Return the first header of that name (lower case), or None."""
+        """Return the first header with that name (lower case), or None."""
         return first_header(self.headers, name)
 
 
@@ -143,7 +143,7 @@ def first_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | N
 
 
 class RecordedResponse(Struct, frozen=True, gc=False):
-    """What the framework really sent for a finished run."""
+    """What the framework actually sent for a finished run."""
 
     status: int
     headers: Headers
@@ -155,7 +155,7 @@ class Idempotency(Struct, frozen=True, gc=False):
     What makes two requests the same: the first run answers all of them.
 
     Attributes:
-        scope: Digest of the endpoint and of whose key it is; another scope is another run.
+        scope: Digest of the endpoint and of the key's owner; another scope is another run.
         key: The ``Idempotency-Key`` header.
         digest: Digest of method, path, query and body; the same key with another request is an error.
     """
@@ -179,7 +179,7 @@ class Run(Struct, frozen=True, gc=False):
         recoveries: Deaths of a worker while it ran a pass of this run, since the last new final memo.
         created_at, ended_at: Seconds since the epoch.
         deadline: When the run fails if it has not ended, in seconds since the epoch.
-        idempotency: What other requests it answers.
+        idempotency: Which other requests it answers.
     """
 
     id: str

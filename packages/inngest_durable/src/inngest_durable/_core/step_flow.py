@@ -1,5 +1,5 @@
 """
-One step from lookup to memo, as a generator that asks its driver for each effect. All step policy is here, once.
+One step from lookup to memo, as a generator that asks its driver for each effect. All step policy is in this one place.
 
 A flow is driven by `_drive.drive` in threads and by `_drive.adrive` on asyncio, and in tests by ``.send()`` and
 ``.throw()`` alone.
@@ -19,7 +19,7 @@ from .retry import GiveUp, RetryPolicy
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 
-# On Python 3.11, taking a member from its class is slow.
+# On Python 3.11, accessing an enum member through its class is slow.
 _RUN, _COMPLETED = StepOp.RUN, StepState.COMPLETED
 
 
@@ -95,7 +95,7 @@ def _text(error: BaseException) -> str:
 
 
 def _storable(text: str) -> str:
-    """Return *text* as a replay will read it: a file name in it may be no Unicode."""
+    """Return *text* as a replay will read it: a file name in it may not be valid Unicode."""
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -53,7 +53,7 @@ class FencedError(Exception):
 
 
 class UnavailableError(Exception):
-    """What keeps the runs cannot be asked at the moment. Never shown to user code."""
+    """What keeps the runs cannot be reached at the moment. Never shown to user code."""
 
 
 class Claim(Protocol):
@@ -82,10 +82,10 @@ class Claim(Protocol):
         """
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for what is told of it."""
+        """Note that an attempt of a step begins, for the run events."""
 
     def progress(self, key: str, text: str, data: str, at: float) -> None:
-        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty. On the engine's loop."""
+        """Report how far the executing attempt of a step is; *data* is a JSON object or empty. On the engine's loop."""
 
     def accept_soon(self) -> None:
         """Write the run's row in the next few milliseconds, in the commit of its first checkpoint or before it."""
@@ -97,7 +97,7 @@ class Claim(Protocol):
         """
         Checkpoint *memo*, and in the same commit what goes along with it; resolves when that is durable.
 
-        Returns the memo as it is recorded: another one if what the step waits for is there. Raises `FencedError`.
+        Returns the memo as it is recorded: another one if what the step waits for has come. Raises `FencedError`.
         """
 
     def listen(self, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
@@ -113,7 +113,7 @@ class Claim(Protocol):
         """
         Let the run wait; resolves when that is durable. The pass is over. Raises `FencedError`.
 
-        *why* it has ended is told to people; *failure* is what the handler raised, if it did.
+        *why* it has ended is for people to read; *failure* is what the handler raised, if it did.
         """
 
     def wake(self, quiet_seconds: float) -> Awaitable[None]:
@@ -131,14 +131,14 @@ class Host(Protocol):
 
 
 class Watch(Protocol):
-    """One who follows a run."""
+    """A follower of a run."""
 
     @property
     def closed(self) -> bool:
-        """Whether nobody is told any more, because the engine stops."""
+        """Whether no more news will come, because the engine stops."""
 
     def look(self) -> None:
-        """Say that the run is looked at now: what comes later is news."""
+        """Note that the run is looked at now: what comes later is news."""
 
     async def news(self, timeout_seconds: float) -> bool:
         """Wait until there may be something new since the last look, or the engine stops; False after the timeout."""
@@ -169,7 +169,7 @@ class Engine(Protocol):
         """Open the store, recover unfinished runs, start the timers. Raises `StoreError`."""
 
     async def drain(self) -> None:
-        """Interrupt every pass, start none, and wait for steps in flight; clients are redirected. Harmless twice."""
+        """Interrupt every pass, start none, wait for steps in flight; clients are redirected. Harmless if repeated."""
 
     async def stop(self) -> None:
         """Drain, then close the store."""
@@ -195,7 +195,7 @@ class Engine(Protocol):
         """Record events, and wake the runs that wait for them; resolves when that is durable."""
 
     async def send_signal(self, name: str, result: bytes) -> bool:
-        """Complete the step that waits for a signal with *result*; return whether one does."""
+        """Complete the step that waits for a signal with *result*; return whether there is one."""
 
     async def find(self, scope: str, key: str) -> Run | None:
         """Return the run that was accepted with this idempotency scope and key, or None. Raises `UnavailableError`."""
@@ -207,10 +207,10 @@ class Engine(Protocol):
         """Return a run's status; None if it is unknown."""
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
-        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        """Return what happened in a run, except its end: the first events numbered above *after*."""
 
     def watch(self, run_id: str) -> AbstractContextManager[Watch]:
-        """Follow a run for the time of a block."""
+        """Follow a run for the duration of a block."""
 
     def token(self, run_id: str) -> str:
         """Return the token that opens the run's wait URL."""
@@ -219,7 +219,7 @@ class Engine(Protocol):
         """Whether there is such a run, and *token* opens its wait URL."""
 
     def wait_url(self, run_id: str) -> str | None:
-        """Return where the client of a run waits unless the application says so; None for this package's own URL."""
+        """Return where a run's client waits unless the application says otherwise; None for this package's own URL."""
 
     def within(self, limits: Limits) -> Limits:
         """Return *limits*, lowered to what the engine can hold."""

@@ -2,7 +2,7 @@
 One batch: the groups of writes that are committed together, in one transaction.
 
 Blocking, and the same on the loop and in the writer's thread. A group is what one caller gave to `Store.write`; it
-has its own future, because a shared one is cancelled for all by one caller that goes away.
+has its own future, because one caller that goes away would cancel a shared one for all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Group = tuple["asyncio.Future[None]", tuple[Write, ...]]
 
 # Pages that a transaction changes however few rows it writes; the log holds whole pages.
 _TRANSACTION = 3 * 4096
-# What a run event adds beside its data.
+# What a run event adds besides its data.
 _EVENT = 128
 
 _INSERT_RUN_EVENT = QUERIES["insert_run_event"]
@@ -175,11 +175,11 @@ class _Events:
         self._rows: list[tuple[int, str, float, str, str]] = []
 
     def begin(self) -> None:
-        """Go on after the numbers that other processes have given."""
+        """Go on after the numbers that other processes have given out."""
         self._pass_by(_LAST_RUN_EVENT)
 
     def add(self, told: Iterable[RunEvent]) -> None:
-        """Take what a write tells, which has been executed."""
+        """Take the run events of a write that has been executed."""
         for event in told:
             if event.kind in TAKES_OVER:
                 self._pass_by(_LAST_STEP, event.run_id)
@@ -205,7 +205,7 @@ def _fenced(write: Write) -> FencedError:
 
 
 def _blames_row(error: Exception) -> bool:
-    """Whether *error* is about the row, so that it would come again, or about the database, the disk or memory."""
+    """Whether *error* is about the row, so that it would come again, and not about the database, disk or memory."""
     if isinstance(error, Error):
         return isinstance(error, _ROW_ERRORS)
     return not isinstance(error, MemoryError)

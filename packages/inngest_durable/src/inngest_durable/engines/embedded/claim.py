@@ -1,4 +1,4 @@
-"""What a pass on the embedded engine writes: each write carries the pass's epoch, so one that lost its run cannot."""
+"""What a pass on the embedded engine writes. Each write carries the epoch, so a pass that lost its run cannot write."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ClaimOwner(Protocol):
 
     Attributes:
         tells: Whether run events are written.
-        starts: Tells the starts of attempts.
-        unwritten: Writes the rows of new runs by and by.
+        starts: Records the starts of attempts.
+        unwritten: Writes the rows of new runs after a short while.
     """
 
     clock: Clock
@@ -39,7 +39,7 @@ class ClaimOwner(Protocol):
         """Take notice that a run is due at *wake_at*, in seconds since the epoch."""
 
     def listen(self, run_id: str, key: str, tell: Callable[[Memo], object]) -> TimerHandle:
-        """Call *tell* with the final memo of a step when it was completed by what it waits for."""
+        """Call *tell* with the final memo of a step once it is completed by what it waits for."""
 
     def tell_found(self, found: Found) -> None:
         """Take notice of the steps that a write has completed in other runs, or that a run is due."""
@@ -99,18 +99,18 @@ class EmbeddedClaim:
             self._inserted = self._store.write(row, lazy=lazy)
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for what is told of it."""
+        """Note that an attempt of a step begins, for the run events."""
         engine = self._engine
         self.attempts[key] = Attempt(attempt, engine.clock.now())
         if not engine.starts.ticks:
             engine.starts.tick()
 
     def progress(self, key: str, text: str, data: str, at: float) -> None:
-        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty."""
+        """Report how far the executing attempt of a step is; *data* is a JSON object or empty."""
         tell_progress(self, key, text, data, at)
 
     def tell(self, kind: str, data: str, at: float) -> None:
-        """Let a run event be written by and by, unless the run has moved on by then."""
+        """Let a run event be written in a while, unless the run has moved on by then."""
         if not self._engine.tells:
             return
         self.accept_soon()
@@ -130,7 +130,7 @@ class EmbeddedClaim:
         """
         Checkpoint *memo*, and in the same commit what goes along with it; resolves when that is durable.
 
-        Returns the memo as it is recorded: another one if what the step waits for is there. Raises `FencedError`.
+        Returns the memo as it is recorded: another one if what the step waits for has come. Raises `FencedError`.
         """
         self.accept_soon()
         self._waits = self._waits or memo.op.waits_for_others
@@ -173,7 +173,7 @@ class EmbeddedClaim:
         self._engine.note_parked(now if found.due else park.wake_at)
 
     def release(self) -> None:
-        """Let the run go on in whichever worker is next, and this pass write nothing more: the engine stops."""
+        """Leave the run to whichever worker is next, and let this pass write nothing more: the engine stops."""
         if self.accepted:
             run, now = self.run, self._engine.clock.now()
             self._write(ParkRun(run.id, run.epoch, Park(now, run.attempt, run.quiet_seconds), now, "the process stops"))
@@ -204,16 +204,16 @@ class EmbeddedClaim:
         return done
 
     def _write(self, write: Write, lazy: bool = False) -> asyncio.Future[None]:
-        # In the same commit, but not in one group: where the database refuses *write*, the run is there all the same.
+        # In the same commit, but not in one group: if the database refuses *write*, the run is recorded all the same.
         self.write_row(lazy)
         return self._store.write(write, lazy=lazy)
 
 
 class _Released:
-    """What a pass writes to that has outlived its engine: nothing."""
+    """What a pass that has outlived its engine writes to: nothing."""
 
     def write(self, *_: Write, lazy: bool = False) -> asyncio.Future[None]:  # noqa: ARG002  # the store's
-        """Refuse, as the run is another pass's now."""
+        """Refuse: the run belongs to another pass now."""
         refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         refused.set_exception(FencedError("the engine of this pass has stopped"))
         # Not every write is awaited.
@@ -222,7 +222,7 @@ class _Released:
 
 
 class UnwrittenRows:
-    """The claims of new runs whose row is to be written in a few milliseconds: a quick first step takes it along."""
+    """The claims of new runs whose rows are to be written in a few milliseconds: a quick first step takes one along."""
 
     def __init__(self) -> None:
         self._claims: list[EmbeddedClaim] = []

@@ -29,7 +29,7 @@ class Recovery:
         store: Where runs and workers are recorded.
         clock: The engine's time.
         worker_id: This worker.
-        lock: This worker's lock, which also tells whether others live; None where no other process can be
+        lock: This worker's lock, which also shows whether others live; None if there can be no other process
             (then every other worker of the store is a dead predecessor).
         max_recoveries: Deaths of a worker with this run as its only suspect, before the run is failed.
         made_due: Called when runs of a dead worker are due.
@@ -54,7 +54,7 @@ class Recovery:
         self._made_due = made_due
         self._after_look = after_look
         self._task: asyncio.Task[None] | None = None
-        # The dead whose runs are being written, and what resolves when all of that is durable.
+        # The dead workers whose runs are being written, and what resolves when all of that is durable.
         self._recovering: dict[str, asyncio.Future[None]] = {}
 
     def start(self) -> asyncio.Task[None]:
@@ -80,7 +80,7 @@ class Recovery:
             try:
                 self._look()
             except Exception:
-                # Whatever a damaged row brings about: without this task no run would ever be entered again.
+                # Whatever a damaged row causes: without this task, no run would ever be entered again.
                 logger.exception("looking for dead workers failed; trying again")
 
     def _look(self) -> None:

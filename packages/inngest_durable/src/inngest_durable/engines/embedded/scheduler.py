@@ -80,7 +80,7 @@ class Scheduler:
             self._arm(later[0])
 
     def _start(self, due: DueRun) -> None:
-        # Not in the context of the request whose end has told of it: a re-entry would find that one's request and g.
+        # Not in the context of the request whose end announced it: a re-entry would find that one's request and g.
         task = self._loop.create_task(self._run(due), context=self._context.copy())
         self._reentries[due.run_id] = task
 

@@ -31,7 +31,7 @@ from .queries import QUERIES
 from .rows import memo_from, run_from
 from .writer import Writer
 
-# Only while another process replays the log of one that died is a reader locked out.
+# A reader is locked out only while another process replays the log of one that died.
 _READ_BUSY_SECONDS = 2.0
 # A checkpoint that waits for a reader holds up the writers.
 _CHECKPOINT_BUSY_SECONDS = 0.05
@@ -88,7 +88,7 @@ class SqliteStore:
 
     @property
     def on_commit(self) -> CommitListener | None:
-        """Is called on the loop with the writes of each group that this process has committed."""
+        """Called on the loop with the writes of each group that this process has committed."""
         return self._writer.on_commit if self._writer else None
 
     @on_commit.setter
@@ -106,7 +106,7 @@ class SqliteStore:
         Create the database, or connect to it; only connect to it if it *must_be_current*.
 
         Raises:
-            StoreError: The file cannot be opened, is no database of this package, or is from a newer version.
+            StoreError: The file cannot be opened, is not a database of this package, or is from a newer version.
         """
         if must_be_current:
             self._database.check_current()
@@ -139,7 +139,7 @@ class SqliteStore:
 
         A *lazy* write does not start a commit: it goes with the next one, or alone after 10 ms.
 
-        The first whose guard does not hold fails the group with `FencedError`, and those after it are not written.
+        The first write whose guard does not hold fails the group with `FencedError`; those after it are not written.
         A memo that is final is never overwritten: saving it again is fenced too. Nothing is logged when the future
         is not awaited.
         """
@@ -171,7 +171,7 @@ class SqliteStore:
         return tuple(key for (key,) in self._read("memoized", run_id))
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
-        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        """Return what happened in a run, except its end: the first events numbered above *after*."""
         found = [run_event_from(run_id, row) for row in self._read("run_events", run_id, after, run_id, after, limit)]
         if after < START_NUMBER and self._tells and (run := self.run(run_id)) is not None:
             worker, pid = self._read("starter", run_id)[0]
@@ -213,11 +213,11 @@ class SqliteStore:
         return self._read("ended_runs", after, before, limit)
 
     def listed(self, status: str, endpoint: str, limit: int) -> list[ListedRun]:
-        """Return the newest runs, the last one first; an empty *status* or *endpoint* means any."""
+        """Return the newest runs, the latest first; an empty *status* or *endpoint* means any."""
         return [ListedRun(*row) for row in self._read("listed_runs", status, endpoint, limit)]
 
     def waits_of(self, run_id: str) -> list[Wait]:
-        """Return what the steps of a run wait for other than time."""
+        """Return what the steps of a run wait for, other than time."""
         return [Wait(*row) for row in self._read("waits_of", run_id)]
 
     def process_of(self, worker_id: str) -> tuple[int, str] | None:

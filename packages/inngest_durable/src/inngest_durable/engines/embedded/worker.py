@@ -1,4 +1,4 @@
-"""This process as a worker of the database: it enters the runs that are due, and looks after those of the dead."""
+"""This process as a worker of the database: it enters the runs that are due, and recovers those of dead workers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Worker:
         self._scheduler.look()
 
     async def stop(self) -> None:
-        """Enter no further run, stop the timers, and let go who waits; re-entries under way go on."""
+        """Enter no further run, stop the timers, and let go those who wait; re-entries under way go on."""
         self._scheduler.stop()
         await self._recovery.stop()
         if self._retention is not None:
@@ -122,12 +122,12 @@ class Worker:
         await self._scheduler.ended()
 
     def drop(self) -> None:
-        """Remove the record of this worker, which enters no run any more."""
-        # Not awaited: on a full disk the close gives it up, and the next worker finds this one dead.
+        """Remove the record of this worker, which enters no more runs."""
+        # Not awaited: on a full disk, closing gives it up, and the next worker finds this one dead.
         self._store.write(DropWorker(self._id))
 
     def release(self) -> None:
-        """Give the lock up: from now on this worker counts as dead. Harmless twice."""
+        """Give up the lock: from now on this worker counts as dead. Harmless if repeated."""
         if self._lock is not None:
             self._lock.release()
 
@@ -140,7 +140,7 @@ class Worker:
         self._scheduler.note(wake_at)
 
     async def _claim(self, due: DueRun) -> EmbeddedClaim | None:
-        """Take over a run with its journal; None if another worker was first, or it is gone."""
+        """Take over a run with its journal; None if another worker was first, or the run is gone."""
         store = self._store
         memoized = store.memoized(due.run_id) if self._engine.tells else ()
         try:
@@ -156,7 +156,7 @@ class Worker:
             claim = await self._claim(due)
         except Exception:
             logger.exception("a run cannot be read: is the database damaged? [run=%s]", due.run_id)
-            # It may be due still, and would be tried again at once. One that was taken is left to the next start.
+            # It may still be due, and would be tried again at once. One that was taken is left to the next start.
             await asyncio.sleep(BROKEN_REENTRY_SECONDS)
             return
         if claim is None:

@@ -79,7 +79,7 @@ class Writer:
         self._landed: Future[None] | None = None
         self._handed: SimpleQueue[tuple[list[Group], Rows | None] | None] = SimpleQueue()
         self._returned: deque[tuple[list[Group], Commit | None]] = deque()
-        # Started now: when it is needed, the system may have none to give, and nothing could be written any more.
+        # Started now: when it is needed, the system may have no thread to give, and nothing could be written any more.
         self._thread = threading.Thread(target=self._work, name="inngest-writer", daemon=True)
         self._thread.start()
 
@@ -109,7 +109,7 @@ class Writer:
                 with forks:
                     (self._data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
             except sqlite3.OperationalError:
-                # Busy with the log of a process that died: that is news, too.
+                # Busy with the log of a process that died: that is news too.
                 self._data_version = -1
         return self._data_version
 
@@ -130,7 +130,7 @@ class Writer:
             self._connection.close()
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Go on with *loop*. One before it may have ended with a flush scheduled or a batch in the thread."""
+        """Go on with *loop*. An earlier loop may have ended with a flush scheduled or a batch in the thread."""
         self._loop = loop
         self._lazy = None
         if self._returned:
@@ -225,7 +225,7 @@ class Writer:
         resolve(batch, dict.fromkeys(range(len(batch)), error))
 
     def _work(self) -> None:
-        """Life of the thread: commit one batch after the other, each until it is on disk."""
+        """Life of the thread: commit one batch after another, each until it is on disk."""
         while (handed := self._handed.get()) is not None:
             batch, rows = handed
             self._returned.append((batch, self._persist(batch, rows)))

@@ -58,7 +58,7 @@ _DROP_WORKER = QUERIES["drop_worker"]
 _PRUNE_RUN = QUERIES["prune_run"]
 _PRUNE_RUN_EVENTS = QUERIES["prune_run_events"]
 
-# Orders the steps of one pass, and what is told of its run.
+# Orders the steps of one pass, and its run's events.
 NUMBERS = Numbers()
 
 _NO_IDEMPOTENCY = Idempotency("", "", "")
