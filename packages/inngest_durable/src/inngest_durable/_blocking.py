@@ -59,7 +59,7 @@ class BlockingCalls:
         return self._call("cancel", lambda: self._client.cancel(run_id))
 
     def unready(self) -> str | None:
-        """Return why this process can begin no run at the moment, or None; see `Inngest.unready`."""
+        """Return why this process cannot begin a run at the moment, or None; see `Inngest.unready`."""
         return self._call("unready", self._client.unready)
 
     def _call(self, name: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -76,7 +76,7 @@ class BlockingCalls:
         loop = self._client.loop
         if loop is None or asyncio._get_running_loop() is not None:
             if asyncio.iscoroutine(work):
-                # Nobody will await it, and Python would say so.
+                # Nobody will await it, and Python would warn of that.
                 work.close()
             todo = "start the engine first" if loop is None else f"write `await inngest.{name}(…)` here"
             raise ConfigurationError(f"inngest.sync.{name}() blocks, and is for code in threads: {todo}")

@@ -56,7 +56,7 @@ class StepCall:
 
     async def _limited_attempt(self, timeout_seconds: float) -> Any:
         if (late := _late.get(self._key)) is not None:
-            # The thread of the attempt that timed out still runs: two at a time could undo each other's work.
+            # The thread of the attempt that timed out still runs: two at once could undo each other's work.
             await end_of(late)
         try:
             async with asyncio.timeout(timeout_seconds) as limit:
@@ -113,7 +113,7 @@ def step_call(
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
-    """Tell whether *fn* is ``async def``, where that is seen quickly, or is marked as one (Python 3.12)."""
+    """Return whether *fn* is ``async def``, as far as that is quickly seen, or is marked as one (Python 3.12)."""
     code = getattr(fn, "__code__", None)
     return (code is not None and bool(code.co_flags & _COROUTINE)) or inspect.iscoroutinefunction(fn)
 
@@ -125,8 +125,8 @@ def _slots() -> asyncio.Semaphore:
     return _slots_of[loop]
 
 
-# Threads of attempts that timed out and have not returned, by run and step: a later pass waits for them, too.
+# Threads of attempts that timed out and have not returned, by run and step: a later pass waits for them too.
 _late: dict[tuple[str, str], concurrent.futures.Future[None]] = {}
 _slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-# In a forked child none of them is left.
+# A forked child has none of them.
 os.register_at_fork(after_in_child=_late.clear)

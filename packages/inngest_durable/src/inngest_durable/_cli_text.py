@@ -1,8 +1,8 @@
 """
-What the command line says of runs: as data for ``--json``, and as text for people. Pure.
+What the command line says about runs: as data for ``--json``, and as text for people. Pure.
 
-Never tells what opens something: tokens, ``Idempotency-Key``, request headers. Nor results and responses, which may
-hold anything. Texts of others lose their control characters, which would reach the operator's terminal.
+Never shows what opens something: tokens, ``Idempotency-Key``, request headers. Nor results and responses, which may
+hold anything. Texts of others lose their control characters, which would otherwise reach the operator's terminal.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def when(seconds: float | None) -> str:
 
 
 def printable(text: str) -> str:
-    """Return *text* with its control characters, and what is no Unicode, as escapes."""
+    """Return *text* with its control characters, and what is not valid Unicode, as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -2,7 +2,7 @@
 Which pass, branch and step the running code belongs to.
 
 The value is immutable and context-local, so a task keeps what was in force where it was started: that is how a
-branch knows its parent, and how a step inside a step is seen.
+branch knows its parent, and how a step inside a step is noticed.
 """
 
 from __future__ import annotations

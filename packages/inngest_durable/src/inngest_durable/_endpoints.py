@@ -63,11 +63,11 @@ class Endpoints:
         return view
 
     def find(self, endpoint_id: str) -> Endpoint | None:
-        """Return the endpoint of an ID, or None."""
+        """Return the endpoint with an ID, or None."""
         return self._by_id.get(endpoint_id)
 
     def policy_of(self, endpoint_id: str) -> RetryPolicy:
-        """Return the retry policy of an endpoint, or the default one if there is none of that ID any more."""
+        """Return the retry policy of an endpoint, or the default one if no endpoint has that ID any more."""
         endpoint = self._by_id.get(endpoint_id)
         return endpoint.policy if endpoint is not None else RetryPolicy()
 
@@ -78,7 +78,7 @@ class Endpoints:
         Return an endpoint's ID, a request to it, and the seconds its run may take. Called by `step.invoke`.
 
         Raises:
-            StepUsageError: There is no such endpoint, or no route of it takes these *params*.
+            StepUsageError: There is no such endpoint, or none of its routes takes these *params*.
         """
         adapter = self.adapter_for("step.invoke()")
         endpoint_id = endpoint if isinstance(endpoint, str) else adapter.endpoint_id(endpoint)

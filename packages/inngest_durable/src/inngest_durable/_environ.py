@@ -14,7 +14,7 @@ from .errors import RequestTooLargeError
 
 _CHUNK = 65536
 _PORT_DIGITS = 5
-# Headers of the body, which CGI names as if they were none.
+# Headers of the body, which CGI names as if they were not headers.
 _BODY_NAMES = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 _ENVIRON_NAMES = {name: key for key, name in _BODY_NAMES.items()}
 
@@ -27,7 +27,7 @@ class _Input(Protocol):
 
 class Body:
     """
-    Stands in for ``wsgi.input``: hands the request's body on, and keeps it for the record.
+    Stands in for ``wsgi.input``: passes the request's body on, and keeps it for the record.
 
     Args:
         environ: The request as the server made it; not changed.
@@ -59,7 +59,7 @@ class Body:
 
     def complete(self) -> None:
         """
-        Take in what the application has not read yet, which it reads from memory then. Blocks for slow clients.
+        Take in what the application has not read yet; it then reads that from memory. Blocks for slow clients.
 
         Raises:
             ConnectionAbortedError: The client went away before all of it came.
@@ -89,7 +89,7 @@ class Body:
         return sys.maxsize if self._environ.get("wsgi.input_terminated") else 0
 
     async def request(self) -> RecordedRequest:
-        """Return the request, whose body was completed before. Raises `RequestTooLargeError`."""
+        """Return the request; its body must be complete. Raises `RequestTooLargeError`."""
         if (excess := self._kept.excess) is not None:
             raise RequestTooLargeError(excess)
         return recorded_request(self._environ, self._kept.whole())
@@ -116,7 +116,7 @@ def recorded_request(environ: dict[str, Any], body: bytes) -> RecordedRequest:
 
 
 def _port(given: str | int | None) -> int | None:
-    """Return a port; None for what is none: behind a Unix socket, gunicorn takes it from the client's ``Host``."""
+    """Return a port; None if it is not one: behind a Unix socket, gunicorn takes it from the client's ``Host``."""
     text = str(given or "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS else None
 

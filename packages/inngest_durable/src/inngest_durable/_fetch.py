@@ -25,7 +25,7 @@ from .errors import NonRetriableError, RetryAfterError, StepValueError
 IDEMPOTENCY_KEY = "idempotency-key"
 TOO_MANY_REQUESTS = 429
 SERVER_ERRORS = 500
-# A server that asks for more is not waited for longer.
+# A server that asks for a longer pause does not get it.
 LONGEST_PAUSE = timedelta(days=1)
 # The URL is not one, or HTTP cannot express the method or a header.
 _UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeEncodeError
@@ -33,7 +33,7 @@ _UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolEr
 
 class FetchRequest(Struct, frozen=True):
     """
-    What to ask for; kept with the step as far as its fingerprint goes.
+    What to ask for; the step keeps it only as part of its fingerprint.
 
     Attributes:
         query: What is added to the query of *url*, quoted.
@@ -81,7 +81,7 @@ class FetchRequest(Struct, frozen=True):
         """Return the arguments of httpx's ``request``."""
         url = httpx.URL(self.url)
         if self.query:
-            # Behind the query that it has, which stays as it is: httpx would take its params= in place of that.
+            # After the query that the URL has, which stays as it is: httpx would replace it by its params=.
             url = url.copy_with(query=b"&".join(filter(None, (url.query, self.query.encode()))))
         return {
             "method": self.method,
@@ -93,7 +93,7 @@ class FetchRequest(Struct, frozen=True):
 
 class FetchResponse(Struct, frozen=True):
     """
-    The answer to `step.fetch`, as it is memoized.
+    The response to `step.fetch`, as it is memoized.
 
     Attributes:
         status: Status code below 500, and never 429.
@@ -177,7 +177,7 @@ def _accepted(response: httpx.Response) -> FetchResponse:
 
 
 def _retry_after(text: str, now: datetime) -> timedelta | None:
-    """Return the pause for which ``Retry-After`` asks, by seconds or a date; None if it does not (RFC 9110, 10.2.3)."""
+    """Return the pause that ``Retry-After`` asks for, by seconds or a date; None if it does not (RFC 9110, 10.2.3)."""
     if text.isdecimal():
         return min(timedelta(seconds=int(text[:9])), LONGEST_PAUSE)
     try:

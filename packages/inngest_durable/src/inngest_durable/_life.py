@@ -35,7 +35,7 @@ ClientT = TypeVar("ClientT", bound=Client)
 
 
 class Running(Generic[ClientT]):
-    """The engine's life for the time of a block: ``async with``, or ``with`` where handlers run in threads."""
+    """The engine's life for the duration of a block: ``async with``, or ``with`` where handlers run in threads."""
 
     def __init__(self, client: ClientT) -> None:
         self._client = client
@@ -102,7 +102,7 @@ class Life:
         if self._start is not None and self._start.get_loop() is not loop:
             self._forget_loop(self._start.get_loop())
         if self._stop is not None and self._loop is None:
-            # It closes: what comes now is served as what comes afterwards.
+            # It is closing: what comes now is served like what comes afterwards.
             await asyncio.shield(self._stop)
         if self._start is None:
             self._pid = os.getpid()
@@ -118,7 +118,7 @@ class Life:
                 return
             await self.start()
             self._stop = self._stop or loop.create_task(self._stop_engine())
-        # Shielded: whoever stops it as well, or again after a timeout, waits for the same end.
+        # Shielded: another caller, or a repeated call after a timeout, waits for the same end.
         await asyncio.shield(self._stop)
 
     def chain_signals(self) -> None:
@@ -139,7 +139,7 @@ class Life:
             raise
         self._loop = loop
         if portal.is_here():
-            # Nothing else tells that a process ends whose engine is in a thread.
+            # Nothing else shows that a process whose engine is in a thread is ending.
             atexit.register(self._at_exit)
         if self._handle_signals:
             self._signals = ShutdownSignals(loop, self._engine.drain)

@@ -37,7 +37,7 @@ class Line(Branch):
         self._placed = threading.Event()
 
     def place(self) -> None:
-        """Let the lines to the right take their keys: this one has its first, or has come to its end."""
+        """Let the lines to the right take their keys: this one has its first, or has ended."""
         self._placed.set()
         if isinstance(self.parent, Line) and all(line._placed.is_set() for line in self._siblings):
             self.parent.place()

@@ -70,7 +70,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         try:
             loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            # asyncio lets it out of the loop too, after the task: every other request would wait for ever.
+            # asyncio also lets it out of the loop, after the task: every other request would wait for ever.
             logger.exception("something on the engine's event loop tried to end the process; the engine goes on")
         else:
             return

@@ -22,7 +22,7 @@ class _Cancellable(Protocol):
 
 class Quiet:
     """
-    Counts the executing steps of a pass, and tells when it is quiet.
+    Counts the executing steps of a pass, and notices when it is quiet.
 
     Args:
         loop: The pass's event loop.
@@ -80,7 +80,7 @@ class Quiet:
                 return
 
     def release(self) -> None:
-        """Let those go on who do not wait for every step."""
+        """Let those who do not wait for every step go on."""
         for future in self._idle:
             if not future.done():
                 future.set_result(None)
@@ -123,7 +123,7 @@ class Turns:
 
 
 def innermost(awaitable: Any) -> object:
-    """Return what *awaitable*, a coroutine, waits for in the end; None for None."""
+    """Return what *awaitable*, a coroutine, ultimately waits for; None for None."""
     while (inner := getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)) is not None:
         awaitable = inner
     return awaitable

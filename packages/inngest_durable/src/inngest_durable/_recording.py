@@ -34,7 +34,7 @@ class Kept:
 
     @property
     def size(self) -> int:
-        """How many have come."""
+        """How many bytes have come."""
         return self._size
 
     @property
@@ -44,11 +44,11 @@ class Kept:
 
     @property
     def excess(self) -> str | None:
-        """What to say of there being too many, or None."""
+        """What to say if there are too many, or None."""
         return exceeded(self._limit, self._size, self._most) if self._size > self._most else None
 
     def whole(self) -> bytes:
-        """Return all of them, where `excess` is None."""
+        """Return all of them, if `excess` is None."""
         return b"".join(self._chunks)
 
 
@@ -69,7 +69,7 @@ class KeptResponse(Kept):
         return self._size == self._declared
 
     def recorded(self) -> RecordedResponse:
-        """Return what is recorded: an error in place of a response that is too large, which the client got whole."""
+        """Return what is recorded: an error in place of a response that is too large; the client got that whole."""
         if (excess := self.excess) is not None:
             return http.answer(500, {"error": excess})
         return RecordedResponse(self._status, self._headers, self.whole())

@@ -1,4 +1,4 @@
-"""``idempotency_scope``: the user's function that tells whose idempotency keys these are, held to its promise."""
+"""``idempotency_scope``: the user's function that says whose idempotency keys these are, and a check of its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import ConfigurationError
 
 def refuse_async(scope: Callable[[], str]) -> None:
     """Refuse a *scope* that has to be awaited. Raises `ConfigurationError`."""
-    # An object whose call is asynchronous, too.
+    # Also an object whose call is asynchronous.
     if inspect.iscoroutinefunction(scope) or inspect.iscoroutinefunction(type(scope).__call__):
         name = getattr(scope, "__qualname__", type(scope).__name__)
         raise ConfigurationError(
@@ -20,14 +20,14 @@ def refuse_async(scope: Callable[[], str]) -> None:
 
 
 def checked_scope(scope: Callable[[], str], endpoint_id: str) -> Callable[[], str]:
-    """Return *scope*, held to its promise: None would let the ``Authorization`` header tell."""
+    """Return *scope* with a check of its result: None would stand for the ``Authorization`` header."""
 
     def checked() -> str:
         found: object = scope()
         if isinstance(found, str):
             return found
         if inspect.iscoroutine(found):
-            # Nobody will await it, and Python would say so.
+            # Nobody will await it, and Python would warn of that.
             found.close()
         kind = "None" if found is None else type(found).__name__
         raise ConfigurationError(

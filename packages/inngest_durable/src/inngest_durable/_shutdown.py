@@ -1,8 +1,8 @@
 """
 Shutdown by signal: SIGTERM and SIGINT begin the drain, then what was installed before is honoured.
 
-Servers differ in what a signal does to a handler in mid-step, so the engine does not leave it to them: handlers under
-way are interrupted and their clients redirected before the server begins to stop.
+Servers differ in what a signal does to a handler in mid-step, so the engine does not leave it to them: running
+handlers are interrupted and their clients redirected before the server begins to stop.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ShutdownSignals:
                 self._previous[number] = signal.signal(number, self._received)
 
     def restore(self) -> None:
-        """Put the previous handlers back, where nobody has replaced ours since; again in the main thread alone."""
+        """Put the previous handlers back, unless ours have been replaced since; again only in the main thread."""
         if not _in_main_thread():
             return
         for number, previous in self._previous.items():

@@ -2,7 +2,7 @@
 Spans of passes and of the attempts of steps, and the trace that they belong to; see `otel`, which alone uses this.
 
 A run's trace is in the headers of its recorded request, where every later pass finds it, in whichever process: as the
-client sent it, or else as the first pass had it.
+client sent it, otherwise as the first pass had it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INTERRUPTED = "interrupted"
 
 
 def parent_of(request: RecordedRequest) -> Context:
-    """Return the context of a span for *request*: below the span that is current, or below that of who sent it."""
+    """Return the context of a span for *request*: below the current span, or below that of the sender."""
     here = context.get_current()
     return here if span_context(here).is_valid else sent_with(request.headers, here)
 
@@ -71,14 +71,14 @@ def kind_in(parent: Context, entry: SpanKind) -> SpanKind:
 
 
 def facts_of(run: Run) -> Mapping[str, str | int]:
-    """Return the attributes of a pass of *run*, beside those that its span begins with."""
+    """Return the attributes of a pass of *run*, besides those that its span begins with."""
     facts: dict[str, str | int] = {RUN_ID: run.id, ATTEMPT: run.attempt, EPOCH: run.epoch}
     return facts | {WORKER: run.owner} if run.owner else facts
 
 
 @contextmanager
 def inside(here: Context) -> Iterator[None]:
-    """Let *here* be the current context for the time of a block."""
+    """Let *here* be the current context for the duration of a block."""
     token = context.attach(here)
     try:
         yield

@@ -16,7 +16,7 @@ from ._pass import Pass
 from ._task_pass import TaskPass
 from .errors import StepUsageError
 
-# What to do where a step of one colour is called in a handler of the other.
+# What to do when a step of one colour is called in a handler of the other.
 _IN_TASK = "inngest_durable.sync, which is for `def` handlers: in an `async def` handler write `from inngest_durable"
 _IN_THREAD = (
     "inngest_durable.step, which is for `async def` handlers: in a `def` handler write `from inngest_durable.sync"
@@ -36,7 +36,7 @@ def run(colour: type[Pass], step_id: str | StepOptions, fn: Callable[..., Any], 
 
 
 def sleep(colour: type[Pass], step_id: str, wake_at: Callable[[float], float], text: str) -> Any:
-    """Pause a pass of this *colour* until *wake_at*, which is given the time of now."""
+    """Pause a pass of this *colour* until *wake_at*, a function of the current time."""
     step_id, _, _ = StepOptions.parts(step_id)
     scope, current = here(colour, step_id)
     step, branch = current.start(scope, step_id, lambda: f"sleep({text})")
@@ -45,7 +45,7 @@ def sleep(colour: type[Pass], step_id: str, wake_at: Callable[[float], float], t
 
 
 def here(colour: type[Pass], step_id: str) -> tuple[_context.Scope, Any]:
-    """Return scope and pass of the calling code. Raises `StepUsageError` if it is of other colour."""
+    """Return scope and pass of the calling code. Raises `StepUsageError` if that is of the other colour."""
     scope = _context.handler_scope(step_id)
     current = scope.current_pass
     if not isinstance(current, colour):
@@ -59,7 +59,7 @@ def _no_step_function(given: object, run_id: str, step_id: str) -> StepUsageErro
     name = "fn"
     if inspect.iscoroutine(given):
         name = given.__name__
-        # Else Python warns that nobody awaited it, which would be the wrong advice.
+        # Otherwise Python warns that nobody awaited it, which would be the wrong advice.
         given.close()
     # Its type alone: the log is no place for what it holds.
     what = f"step {step_id!r} was given a {type(given).__name__} in place of a function"

@@ -1,5 +1,5 @@
 """
-Daemon threads that tell an event loop what came of a call.
+Daemon threads that report the outcome of a call to an event loop.
 
 Daemon, because a thread cannot be stopped: one that hangs must not keep the process from ending.
 """
@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-# Threads of step functions and of parallel branches, each at once in one process; further ones wait their turn.
+# How many threads of step functions, and how many of parallel branches, run at once in one process; others wait.
 THREADS = 64
 
 
@@ -48,7 +48,7 @@ def threads_of(loop: asyncio.AbstractEventLoop) -> set[concurrent.futures.Future
 
 
 async def call_apart(name: str, call: Callable[[], Any]) -> None:
-    """Call *call* in a new thread and wait for it; here where there is no thread to be had, as at the process's end."""
+    """Call *call* in a new thread and wait for it; call it here if no thread can be had, as at the process's end."""
     try:
         done, _ = start_thread(name, call)
     except RuntimeError:

@@ -61,7 +61,7 @@ class TracedPass(Pass):
         if not self.span.is_recording():
             # The pass has been let go, and its span has ended.
             return
-        # Also where the function returned, and its result cannot be recorded: the attempt's span has ended by then.
+        # Also if the function returned, but its result cannot be recorded: the attempt's span has ended by then.
         facts: dict[str, str | int] = {_spans.STEP: memo.key, _spans.ATTEMPT: memo.attempt}
         if memo.failure is not None:
             facts |= {"exception.type": memo.failure.name, "exception.message": memo.failure.message}

@@ -69,8 +69,8 @@ class WerkzeugAdapter:
         """
         Return a request to the route of an endpoint, made by the run whose request is *caller*.
 
-        Of its routes, the first is taken whose path these *params* fill; the others go to the query string. The method
-        is POST where there is a body, else GET, if the route has it.
+        Its first route whose path these *params* fill is taken; the other *params* go to the query string. The method
+        is POST if there is a body, otherwise GET, if the route has it.
 
         Raises:
             StepUsageError: It has no route, or none that takes these *params*.
@@ -109,13 +109,13 @@ def _built(rule: Any, params: Mapping[str, Any]) -> tuple[str, str] | None:
     try:
         built = rule.build(dict(params), append_unknown=True)
     except (ValueError, TypeError):
-        # As a text where the route has a number.
+        # As a string where the route has a number.
         return None
     return None if built is None else (str(built[0]), str(built[1]))
 
 
 def _host(app: Any, domain: str) -> str | None:
-    """Return the host of a rule that has this *domain*; None where rules are the same at all hosts."""
+    """Return the host of a rule that has this *domain*; None if rules are the same at all hosts."""
     if app.url_map.host_matching:
         return domain or None
     name = app.config["SERVER_NAME"]
@@ -229,9 +229,9 @@ def endpoint_view(view: Callable[..., Any], endpoint_id: str) -> Callable[..., A
 
 def root_path_of(request: Any, app: Any, edge: str) -> str:
     """
-    Return the prefix of the wait URL: as the framework sees it, be it set by the server or by middleware.
+    Return the prefix of the wait URL: as the framework sees it, whether the server or middleware has set it.
 
-    Where *app* is mounted inside the one that was connected, the wait URL is that one's: as it came to the *edge*.
+    If *app* is mounted inside the one that was connected, the wait URL is that one's: as it came to the *edge*.
     """
     return request.root_path if _OUTPUT in app.view_functions else edge.rstrip("/")
 
@@ -247,7 +247,7 @@ def holder_in(carrier: Mapping[str, Any]) -> Holder:
 
 
 def pass_of(carrier: Mapping[str, Any], request: Any, views: Mapping[str, Any]) -> PassKind | None:
-    """Tell which pass of a durable endpoint *request* is; see ``current_pass`` of the adapters."""
+    """Return which pass of a durable endpoint *request* is; see ``current_pass`` of the adapters."""
     holder = carrier.get(HOLDER_KEY)
     if isinstance(holder, Holder) and holder.claim is not None:
         return "reentry"
@@ -278,7 +278,7 @@ def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:
 
 
 def _arguments(request: Any) -> Any:
-    """Return the query parameters of *request*. Raises `BadRequest` for bytes that are not quoted and no UTF-8."""
+    """Return the query parameters of *request*. Raises `BadRequest` for unquoted bytes that are not UTF-8."""
     try:
         return request.args
     except UnicodeDecodeError as error:

@@ -1,11 +1,11 @@
 """
 The edge of a WSGI application: the callable put round it by ``init_app``. Imports no framework.
 
-It puts the holder into each environ, records what the framework really sent for a finished run, sends a substitute in
+It puts the holder into each environ, records what the framework actually sent for a finished run, sends a substitute in
 place of the framework's response, and runs re-entries in threads of its own.
 
-A WSGI server does not tell when a client goes away: the pass goes on, and the run ends with it. Only a client that
-leaves while its response is sent is seen.
+A WSGI server does not say when a client goes away: the pass goes on, and the run ends with it. Only a client that
+leaves while its response is being sent is noticed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class WsgiEdge:
     def __init__(self, app: WSGIApp, client: Lifecycle) -> None:
         self._app = app
         self._client = client
-        # By event loop: a forked child has one of its own, and none of the parent's threads.
+        # Keyed by event loop: a forked child has its own, and none of the parent's threads.
         self._slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -119,7 +119,7 @@ class WsgiEdge:
         return self._slots_of.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(REENTRY_THREADS))
 
     def _open(self, environ: Environ, start_response: StartResponse, claim: Claim | None = None) -> _Exchange:
-        # A copy, since middleware in between may change what is re-entered later.
+        # A copy, since middleware in between could otherwise change what is re-entered later.
         body = environ["wsgi.input"] = Body(environ.copy(), self._client.limits.request_body)
         holder = environ[HOLDER_KEY] = WsgiHolder(body, claim)
         return _Exchange(self._client, holder, start_response, environ["REQUEST_METHOD"])
@@ -133,7 +133,7 @@ class WsgiEdge:
             finally:
                 getattr(sending, "close", _nothing)()
         except BaseException as error:
-            # In a thread of the engine's there is no server that a SystemExit could end.
+            # In a thread of the engine, there is no server that a SystemExit could end.
             exchange.end(as_exception(error, "the application"))
             logger.exception("the application raised at a re-entry [run=%s]", exchange.run_id)
 
@@ -163,7 +163,7 @@ class _Exchange:
 
     @property
     def run_id(self) -> str:
-        """The run that the response belongs to, or an empty text."""
+        """The run that the response belongs to, or an empty string."""
         claim = self.holder.claim or (self.holder.current_pass and self.holder.current_pass.claim)
         return claim.run.id if claim else ""
 
@@ -203,7 +203,7 @@ class _Exchange:
     # What the server calls.
 
     def sending(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """Return what the server is to send: *chunks* themselves where there is nothing to do with them."""
+        """Return what the server is to send: *chunks* themselves if there is nothing to do with them."""
         holder = self.holder
         if self._started and not (holder.current_pass or holder.claim or holder.substitute):
             return chunks
@@ -238,7 +238,7 @@ class _Exchange:
         return chunk
 
     def close(self) -> None:
-        """Let the application clean up; a response that was not sent to its end is no end of its run."""
+        """Let the application clean up; a response that was not sent to its end does not end its run."""
         try:
             getattr(self._source, "close", _nothing)()
         finally:
@@ -247,7 +247,7 @@ class _Exchange:
             self.end(None)
 
     def end(self, error: Exception | None) -> None:
-        """Note that the exchange has ended, be it because the application raised *error*; only the first one counts."""
+        """Note that the exchange has ended, perhaps because the application raised *error*; only the first counts."""
         if self._ended:
             return
         self._ended = True

@@ -28,7 +28,7 @@ async def conclude(
 
     Args:
         client: Has the engine that records the run, and the endpoint's retries.
-        current: The pass, which has come to its end.
+        current: The pass, which has ended.
         ending: How the endpoint left the run.
         response: What was sent, or None when it did not go out whole.
         error: What the application raised while it answered, if it did.
@@ -59,7 +59,7 @@ async def conclude_unreached(client: Lifecycle, claim: Claim, response: Recorded
     """
     Count a failed attempt of the handler, because a re-entry was answered without reaching its endpoint.
 
-    An auth hook, a limiter or a missing route did that. When the attempts are used up, the run fails with *response*.
+    An auth hook, a limiter or a missing route answered. When the attempts are used up, the run fails with *response*.
     """
     run = claim.run
     what = (

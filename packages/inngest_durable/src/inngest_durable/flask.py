@@ -69,7 +69,7 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
             held_waits: How many clients each process holds at the wait URL at a time. Each takes a thread of the
                 server for up to 25 s; further ones are answered ``202`` with ``Retry-After: 1`` at once, unless their
                 run has ended. Set it lower than the server's number of threads. If there is one thread per process, a
-                client is held for 2 s, then told to ask again.
+                client is held for 2 s, then redirected to the wait URL again.
         """
         return FlaskAdapter(async_redirect_url, held_waits)
 

@@ -1,7 +1,7 @@
 """
 Whether this process can serve: what ``Inngest.unready`` and the routes under ``/_inngest/health`` answer.
 
-Knows no framework. Over HTTP only the kind of trouble is told: who asks may be anybody.
+Knows no framework. Over HTTP only the kind of trouble is named: anybody may ask.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Unready(Struct, frozen=True):
 
 @runtime_checkable
 class Probed(Protocol):
-    """An engine that can try whether it can write, without leaving anything behind."""
+    """An engine that can check whether it can write, without leaving anything behind."""
 
     async def probe(self, timeout_seconds: float) -> str | None:
         """Return why nothing could be written within *timeout_seconds*, or None."""
@@ -48,7 +48,8 @@ async def unready(engine: Engine, start: Callable[[], Awaitable[None]]) -> Unrea
     """
     Return why no run can be begun at the moment, or None. Takes 4 s at most; on the engine's event loop.
 
-    An engine that has not been started is, by *start*, as a request to an endpoint does; one that was stopped is not.
+    An engine that has not been started is started by *start*, as by a request to an endpoint; one that was stopped is
+    not.
     """
     if engine.passes.interrupted:
         return Unready("draining", f"no run is begun or resumed here any more: {engine.passes.interrupted}")
@@ -66,6 +67,6 @@ async def unready(engine: Engine, start: Callable[[], Awaitable[None]]) -> Unrea
 
 
 async def health(engine: Engine, start: Callable[[], Awaitable[None]]) -> RecordedResponse:
-    """Return the answer to who asks whether to send requests here: ``200``, or ``503`` with the reason."""
+    """Return the answer to the question whether to send requests here: ``200``, or ``503`` with the reason."""
     found = await unready(engine, start)
     return _READY if found is None else http.answer(503, {"status": "unready", "reason": found.reason})

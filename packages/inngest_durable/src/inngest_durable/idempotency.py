@@ -55,7 +55,7 @@ class KeyedRequests:
             if await self._accepted(claim):
                 if not follows:
                     return claim
-                # Who asks for the events does not wait for the handler: its first pass is started by the engine.
+                # A client that asks for the events does not wait for the handler: the engine starts its first pass.
                 await claim.park(Park(self._engine.clock.now(), claim.run.attempt), FOLLOWED)
                 holder.answer(self._redirect(claim.run, follows))
                 return None
@@ -71,8 +71,8 @@ class KeyedRequests:
         """
         Answer where the run with a key is, or ``404``. Called in the request that asks.
 
-        Whose key it is has to be said, by the ``Authorization`` header or by the endpoint's *idempotency_scope*: else
-        whoever guessed a key would read the answer.
+        Its owner must be identified, by the ``Authorization`` header or by the endpoint's *idempotency_scope*:
+        otherwise anybody who guessed a key could read the answer.
         """
         scope = scope_of(self._keys(), authorization, owner) if authorization or owner is not None else None
         try:

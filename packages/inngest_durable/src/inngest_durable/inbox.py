@@ -40,7 +40,7 @@ class Inbox:
         return [event.id for event in sent]
 
     async def send_signal(self, name: str, data: Any) -> bool:
-        """Wake the step that waits for a signal; return whether one did. Raises `EventError`."""
+        """Wake the step that waits for a signal; return whether there was one. Raises `EventError`."""
         check_signal(name)
         return await self._engine.send_signal(name, signal_result(name, data, self._limits))
 
@@ -48,8 +48,8 @@ class Inbox:
         """
         Return the answer to a request that sends events, as Inngest's SDKs do.
 
-        Their IDs; ``401`` for a wrong key; ``400`` for what is no event, and ``413`` for what is too large: then none
-        of them is recorded.
+        It holds their IDs; ``401`` for a wrong key; ``400`` for what is not an event, and ``413`` for what is too
+        large: then none of them is recorded.
         """
         if not hmac.compare_digest(key.encode(errors="surrogatepass"), self.event_key.encode()):
             return _answer(401, {"error": "Event key not found"})
@@ -63,7 +63,7 @@ class Inbox:
         try:
             ids = await self.send(events)
         except EventError as error:
-            # All else was seen to.
+            # Everything else has been checked.
             return _answer(413, {"error": str(error)})
         return _answer(200, {"ids": ids})
 

@@ -25,13 +25,13 @@ class OutputQuery:
         parameters: The query parameters to keep when it is sent here again.
         run_id: ULID of the run, or empty.
         token: The run's token, or empty.
-        rounds: How often the client was sent here again.
+        rounds: How often the client has been sent here again.
         prefer: The ``Prefer`` header, if any.
         origin: The ``Origin`` header, if any.
         follows: Whether it asks for the events of the run, not for its answer.
         last_event_id: The last event that the client has seen, or empty.
         root_path: Prefix of the application's URLs.
-        most_seconds: How long it may be held, whatever its client would prefer.
+        most_seconds: How long it may be held at most, whatever its client prefers.
     """
 
     method: str
@@ -91,14 +91,14 @@ async def _answer(engine: Engine, query: OutputQuery, may_hold: bool) -> Recorde
 
 
 async def _refused(engine: Engine, query: OutputQuery) -> RecordedResponse | None:
-    """Return the answer to who has not the token of the run; None to who has."""
+    """Return the answer to a client without the run's token; None if it has the token."""
     if not query.run_id or not query.token:
         return http.answer(400, {"error": "Missing runId or token query parameter"})
     return None if await engine.opens(query.run_id, query.token) else _NO_SUCH_RUN
 
 
 async def _cancelled(engine: Engine, run_id: str) -> RecordedResponse:
-    """Cancel a run; return ``202``, also if it was cancelled before, or ``409`` if it has ended otherwise."""
+    """Cancel a run; return ``202``, even if it was cancelled before, or ``409`` if it has ended otherwise."""
     try:
         is_new = await engine.cancel(run_id)
     except RunNotFoundError:

@@ -1,7 +1,7 @@
 """
 The stream of a run's events, as `text/event-stream`; see `docs/run-events.md`. Knows no framework.
 
-Nothing is kept for a reader but its place: events are read from the store in pages, at the pace of the client.
+Only its place is kept for a reader: events are read from the store in pages, at the pace of the client.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 # Events that are in memory at a time, for one reader.
 PAGE = 100
-# No event has a longer ID: a client made it up, and neither int() nor SQLite takes numbers of any length.
+# No event has a longer ID: a client has made that up, and neither int() nor SQLite takes numbers of any length.
 _MOST_DIGITS = len(str(END_NUMBER))
 # The ID of `result`, after which nothing comes.
 END = "end"
 
 _HEADERS: Headers = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    # Of nginx, which would keep the events until it has 8 KiB of them.
+    # For nginx, which would otherwise keep the events until it has 8 KiB of them.
     (b"x-accel-buffering", b"no"),
 )
 
@@ -36,7 +36,7 @@ def events_answer(engine: Engine, run_id: str, last_event_id: str) -> http.Strea
     """
     Return the stream of a run that exists, after the event that the client has seen last.
 
-    Whoever has seen the end is answered ``204``: an `EventSource` would connect again and again.
+    A client that has seen the end is answered ``204``: an `EventSource` would otherwise connect again and again.
     """
     if last_event_id == END:
         return RecordedResponse(204, http.own_headers(run_id), b"")
@@ -47,7 +47,7 @@ def events_answer(engine: Engine, run_id: str, last_event_id: str) -> http.Strea
 
 async def events(engine: Engine, run_id: str, after: int = 0) -> AsyncGenerator[bytes, None]:
     """
-    Yield the events of a run with numbers over *after*, then each new one, then its result.
+    Yield the events of a run numbered above *after*, then each new one, then its result.
 
     Ends without a result when the engine stops, so that the client connects again.
     """

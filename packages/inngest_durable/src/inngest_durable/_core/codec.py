@@ -1,5 +1,5 @@
 """
-Values in and out of memos: JSON by msgspec, decoded to what the step function's annotation says. No pickle, ever.
+Values in and out of memos: JSON by msgspec, decoded to the type in the step function's annotation. Never pickle.
 
 A value is encoded, decoded and only then saved, so that the first pass sees what every replay will see.
 """
@@ -84,8 +84,8 @@ def result_codec(function: AnyFunction) -> ResultCodec:
     if returns is Any:
         return _PLAIN
     # By its code, not by the function: a nested one is made anew for each request, and holds on to what it closes over.
-    # What a decorator makes of two functions has the same code; that of the functions within differs. Code says nothing
-    # of its file: in a copy of a module it is equal, and the annotation means the copy's type.
+    # What a decorator makes of two functions has the same code; the code of the functions within differs. Code does not
+    # name its file: in a copy of a module it is equal, and the annotation means the copy's type.
     key = function.__module__, getattr(function, "__code__", function), returns
     try:
         codec = _codecs.get(key)
@@ -101,7 +101,7 @@ def result_codec(function: AnyFunction) -> ResultCodec:
 
 
 def qualified_name(function: AnyFunction) -> str:
-    """Return ``module.qualname`` of what *function* calls in the end."""
+    """Return ``module.qualname`` of what *function* finally calls."""
     while isinstance(function, functools.partial):
         function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
@@ -110,10 +110,10 @@ def qualified_name(function: AnyFunction) -> str:
 
 def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """
-    Return what identifies a call: the function's qualified name and, where they encode, a digest of its arguments.
+    Return what identifies a call: the function's qualified name and, if they can be encoded, a digest of its arguments.
 
-    Where an argument has no JSON form (a session, a client), or there is none, the name alone identifies the call. It
-    is followed by a hint then: a digest of what else the function is given or holds, as a closure does.
+    If an argument has no JSON form (a session, a client), or there are none, the name alone identifies the call. It is
+    then followed by a hint: a digest of what else the function is given or holds, as a closure does.
     """
     name = qualified_name(function)
     partials: list[Any] = []
@@ -130,10 +130,10 @@ def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _held_by(function: AnyFunction) -> list[Any]:
-    """Return what *function* knows beside its arguments: the variables of a closure, the object of a method."""
+    """Return what *function* knows besides its arguments: the variables of a closure, the object of a method."""
     held = [getattr(function, "__self__", None)]
     for cell in getattr(function, "__closure__", None) or ():
-        # One without a value yet raises.
+        # A variable that has no value yet raises.
         with contextlib.suppress(ValueError):
             held.append(cell.cell_contents)
     return held
@@ -143,7 +143,7 @@ def _hint(values: Iterable[Any]) -> str:
     """Return a hint made of those *values* that have a JSON form; empty if none has."""
     encoded = []
     for value in values:
-        # Whatever an object makes of being asked, a hint is worth no error.
+        # Whatever an object raises when asked, a hint is not worth an error.
         with contextlib.suppress(Exception):
             encoded += [] if value is None else [msgspec.json.encode(value, enc_hook=_to_builtins, order="sorted")]
     return HINT + _digest(b",".join(encoded)) if encoded else ""
@@ -154,7 +154,7 @@ def _digest(data: bytes) -> str:
 
 
 def _annotated(function: AnyFunction) -> AnyFunction:
-    """Return the function whose annotations tell what a call of *function* returns."""
+    """Return the function whose annotations say what a call of *function* returns."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -209,7 +209,7 @@ def _from_builtins(wanted: Any, value: Any) -> Any:
     validate = getattr(wanted, "model_validate_json", None)
     if validate is None:
         raise TypeError(f"cannot make a {wanted!r} from JSON")
-    # As JSON, in which a strict model takes a text for a date.
+    # As JSON, in which a strict model takes a string for a date.
     return validate(msgspec.json.encode(value), by_name=True)
 
 

@@ -41,7 +41,7 @@ class SendEvents(Struct, frozen=True, gc=False):
 
 
 class SendSignal(Struct, frozen=True, gc=False):
-    """A signal is sent; *result* is what completes the step that waits for it. The memo tells whether one did."""
+    """A signal is sent; *result* completes the step that waits for it. The memo says whether there was one."""
 
     name: str
     result: bytes

@@ -28,7 +28,7 @@ def wait_for_event(
         journal: The run's memos.
         step: This step.
         wait: Says what is waited for; asked once in a run.
-        since: Take an event that was received at that time or later; None for those to come only.
+        since: Take an event that was received at that time or later; None takes only those to come.
         wake_at: In seconds since the epoch; a replay keeps the moment that was recorded first.
     """
 
@@ -87,7 +87,7 @@ def waited(
         op: Its kind.
         along: What is recorded with the first memo, so that nothing that comes from then on is missed.
         wake_at: When to stop waiting.
-        late: What fails the step then; without it, it is completed with null.
+        late: What then fails the step; without it, the step is completed with null.
     """
     memo = journal.lookup(step, op)
     final: Memo | None
@@ -119,7 +119,7 @@ def failed_memo(memo: Memo, failure: Failure) -> Memo:
 
 
 def taken_signal(name: str, run_id: str) -> Failure:
-    """Return the failure of a step that waits for a signal which the run *run_id* waits for already."""
+    """Return the failure of a step that waits for a signal for which the run *run_id* already waits."""
     return Failure("SignalTakenError", f"signal {name!r} is waited for by run {run_id}")
 
 

@@ -27,7 +27,7 @@ class Expression:
         text: The expression.
 
     Raises:
-        EventError: It is no CEL, or cel-python is not installed.
+        EventError: It is not valid CEL, or cel-python is not installed.
     """
 
     def __init__(self, text: str) -> None:
@@ -60,7 +60,7 @@ class Expression:
 
     def check(self, event: dict[str, Any], name: str) -> None:
         """
-        Try the expression on an event without data, to find what can work with none.
+        Try the expression on an event without data, to find expressions that can work with no event.
 
         Raises:
             EventError: It uses an unknown name, or its value is neither true nor false.
@@ -78,7 +78,7 @@ class Expression:
             raise EventError(f"if_exp={self._text!r} is neither true nor false, but {value!r}")
 
     def holds(self, event: dict[str, Any], incoming: dict[str, Any]) -> bool:
-        """Tell whether *incoming* fulfils the expression. Raises `ExpressionFailedError`."""
+        """Return whether *incoming* fulfils the expression. Raises `ExpressionFailedError`."""
         try:
             value = self._evaluate(event, incoming)
         except Exception as error:
@@ -91,5 +91,5 @@ class Expression:
 
 
 def mentions_event(text: str) -> bool:
-    """Tell whether *text* may ask for the run's own event."""
+    """Return whether *text* may ask for the run's own event."""
     return isinstance(text, str) and _EVENT.search(text) is not None

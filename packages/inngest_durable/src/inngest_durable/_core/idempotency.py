@@ -18,9 +18,9 @@ def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str
         endpoint_id: A key counts within its endpoint.
         key: The ``Idempotency-Key`` header.
         request: The request that carries it.
-        scope: Whose key it is; None takes the ``Authorization`` header, so that nobody meets another user's runs.
+        scope: Whose key it is; None takes the ``Authorization`` header, so that nobody reaches another user's runs.
     """
-    # Not all that str.strip() takes for a space: in the UTF-8 of other characters such bytes are the last.
+    # Not everything that str.strip() takes for a space: such bytes also end the UTF-8 of other characters.
     key = key.strip(HTTP_SPACE)
     if not 1 <= len(key) <= LONGEST_KEY:
         return None
@@ -29,7 +29,7 @@ def identity_of(endpoint_id: str, key: str, request: RecordedRequest, scope: str
 
 
 def scope_of(endpoint_id: str, authorization: str | None, scope: str | None) -> str:
-    """Return the digest of the endpoint and of whose key it is: *scope*, or where that is None *authorization*."""
+    """Return the digest of the endpoint and the key's owner: *scope*, or *authorization* if that is None."""
     owner = f"header {authorization or ''}" if scope is None else f"scope {scope}"
     return _digest(endpoint_id.encode(), owner.encode(errors="surrogatepass"))
 

@@ -16,9 +16,9 @@ from .events import json_of
 from .journal import Journal, StepIdentity
 from .model import Failure, Finish, Idempotency, RecordedRequest, RecordedResponse, Run, RunStatus, StepOp, StepState
 
-# The scope of the idempotency keys of child runs: no digest, which those of clients' requests are.
+# The scope of the idempotency keys of child runs: not a digest, unlike those of clients' requests.
 INVOKED = "invoke"
-# A child run acts for whoever sent the request of the run that calls it.
+# A child run acts for the sender of the request of the run that calls it.
 _KEPT_HEADERS = frozenset((b"host", b"authorization", b"cookie"))
 
 
@@ -53,8 +53,8 @@ def child_request(
         method: The method.
         path: Quoted, without the root path.
         query: The query string, quoted.
-        body: Is sent as JSON; None for none.
-        host: Where it is sent; None for where the caller's was.
+        body: Sent as JSON; None for no body.
+        host: Where it is sent; None for where the caller's was sent.
 
     Raises:
         EventError: *body* has no JSON form.
@@ -78,12 +78,12 @@ def child_request(
 
 
 def family(run_id: str, key: str) -> Idempotency:
-    """Return what makes the child run of a step the only one, and tells a child from other runs."""
+    """Return what makes the child run of a step the only one, and distinguishes a child from other runs."""
     return Idempotency(INVOKED, f"{run_id}/{key}", INVOKED)
 
 
 def is_child(run: Run) -> bool:
-    """Tell whether another run waits, or has waited, for the end of *run*."""
+    """Return whether another run waits, or has waited, for the end of *run*."""
     return run.idempotency is not None and run.idempotency.scope == INVOKED
 
 

@@ -41,9 +41,9 @@ class WaitFor(Struct, frozen=True, gc=False):
         path: Where to look for *value* in the event; empty if any event of that name will do.
         value: What must be there, as `value_at` returns it.
         spec: `Conditions` as JSON, or empty if there are no others.
-        since: Take an event that was received at this time or later, in seconds since the epoch; None for those to
-            come only.
-        taken: IDs of events that other steps of the run were resumed by, so that one counts once in a run.
+        since: Take an event that was received at this time or later, in seconds since the epoch; None takes only those
+            to come.
+        taken: IDs of events that resumed other steps of the run, so that each counts once in a run.
         digested: The values that digests stand for in *value* and *spec*, as JSON by path. Not stored.
     """
 
@@ -59,7 +59,7 @@ class WaitFor(Struct, frozen=True, gc=False):
 
 class Conditions(Struct, frozen=True):
     """
-    What must hold beside the first condition.
+    What must hold besides the first condition.
 
     Attributes:
         values: Path and value of each.
@@ -80,7 +80,7 @@ def wait_for_event(name: str, match: Match | None, if_exp: str | None, own_event
         name: The event's name.
         match: A path such as ``"data.requestId"``, whose value must be that of the run's own event; or values by path.
         if_exp: A CEL expression over ``event``, the run's own, and ``async``, the incoming one.
-        own_event: Gives the run's own event.
+        own_event: Returns the run's own event.
 
     Raises:
         EventError: A path or the expression cannot work, or the run's own event has nothing at the path.
@@ -103,10 +103,10 @@ def wait_for_event(name: str, match: Match | None, if_exp: str | None, own_event
 
 def fits(spec: str, incoming: Fields) -> bool:
     """
-    Tell whether *incoming* fulfils what is left of a wait after its first condition.
+    Return whether *incoming* fulfils what is left of a wait after its first condition.
 
     Raises:
-        ExpressionFailedError: The expression cannot be evaluated for this event, as with a missing field.
+        ExpressionFailedError: The expression cannot be evaluated for this event, e.g. because a field is missing.
     """
     if not spec:
         return True
@@ -117,7 +117,7 @@ def fits(spec: str, incoming: Fields) -> bool:
 
 
 def fits_at(path: str, value: str, incoming: Fields) -> bool:
-    """Tell whether *incoming* fulfils the first condition of a wait."""
+    """Return whether *incoming* fulfils the first condition of a wait."""
     return not path or value_at(incoming, path) == value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def is_name(value: object) -> bool:
-    """Tell whether *value* is a non-empty text that can be stored: half a surrogate pair, as JSON may hold, cannot."""
+    """Return whether *value* is a non-empty string that can be stored: a lone surrogate, as JSON may hold, cannot."""
     if not isinstance(value, str) or not value:
         return False
     if value.isascii():

@@ -1,7 +1,7 @@
 """
-What can happen in a run, as live views are told: the kinds of run events and what each carries. Pure.
+What can happen in a run, as live views see it: the kinds of run events and what each carries. Pure.
 
-`docs/run-events.md` tells the same to those who read the stream.
+`docs/run-events.md` describes the same for those who read the stream.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ ENDED = {
 }
 # The number of a run's start: no other is lower.
 START_NUMBER = 1
-# The number of a run's end: no other is higher, and JavaScript can count so far.
+# The number of a run's end: no other is higher, and JavaScript can count that far.
 END_NUMBER = 2**53 - 1
 
-# A step that executes longer than this gets an event when it starts; quicker ones are told when they end.
+# A step that executes longer than this gets an event for its start; quicker ones are reported when they end.
 STARTED_AFTER_SECONDS = 0.02
 
 # What one `progress` may hold, and how many there may be of one step in one pass.
@@ -89,7 +89,7 @@ class RunEvent(Struct, frozen=True, gc=False):
 
 
 class ErrorData(Struct, frozen=True, gc=False):
-    """An error as events tell it."""
+    """An error as events report it."""
 
     name: str
     message: str
@@ -149,7 +149,7 @@ def end_of(run: Run) -> RunEvent:
 
 
 def error_data(failure: Failure | None) -> ErrorData | None:
-    """Return what events tell of *failure*: no traceback, and of a long text its beginning."""
+    """Return what events report of *failure*: no traceback, and only the beginning of a long text."""
     return None if failure is None else ErrorData(failure.name, shortened(failure.message, LONGEST_MESSAGE))
 
 
@@ -159,7 +159,7 @@ def shortened(text: str, longest: int) -> str:
 
 
 def encoded(data: Struct | Mapping[str, Any]) -> str:
-    """Return *data* as JSON text. Text that is no Unicode is escaped: an event never fails what it tells of."""
+    """Return *data* as JSON text. Text that is not valid Unicode is escaped: an event never fails what it reports."""
     try:
         return _encode(data).decode()
     except UnicodeEncodeError:

@@ -55,7 +55,7 @@ def after_interrupt(run: Run, interrupted: Interrupted, now: float) -> Park:
 
 
 def may_wake(quiet_seconds: float, progressed: bool) -> bool:
-    """Tell whether a branch that was cut off gets a pass at once; not behind a longest one that brought nothing."""
+    """Return whether a branch that was cut off gets a pass at once: not if the longest quiet time brought nothing."""
     return progressed or quiet_seconds < QUIET_MAX_SECONDS
 
 

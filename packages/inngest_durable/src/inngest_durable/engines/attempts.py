@@ -1,8 +1,8 @@
 """
-Attempts of steps that execute in this process, as run events tell them.
+Attempts of steps that execute in this process, as run events report them.
 
-A quick attempt is told when it ends. One that takes longer gets an event of its start, written by and by: no commit
-is made for it alone while others are on their way.
+A quick attempt is reported when it ends. A longer one gets an event for its start, written in a while: no commit is
+made for it alone while others are on their way.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Attempt(Struct, gc=False):
     Attributes:
         number: 1-based.
         at: When it began, in seconds since the epoch.
-        told: Whether its start was told.
-        progress: How often it has told how far it is.
+        told: Whether its start was reported.
+        progress: How often it has reported how far it is.
     """
 
     number: int
@@ -46,24 +46,24 @@ class Attempt(Struct, gc=False):
 
 
 class Telling(Protocol):
-    """A claim, as far as its attempts are told."""
+    """A claim, as far as reports on its attempts need it."""
 
     run: Run
     attempts: dict[str, Attempt]
 
     def tell(self, kind: str, data: str, at: float) -> None:
-        """Let a run event be written by and by."""
+        """Let a run event be written in a while."""
 
 
 def tell_start(claim: Telling, key: str, attempt: Attempt) -> None:
-    """Tell that an attempt has begun, if that was not told."""
+    """Report that an attempt has begun, unless that has been reported."""
     if not attempt.told:
         attempt.told = True
         claim.tell(STEP_STARTED, encoded(AttemptData(key, attempt.number)), attempt.at)
 
 
 def tell_progress(claim: Telling, key: str, text: str, data: str, at: float) -> None:
-    """Tell how far the executing attempt of a step is. What is over the limit is dropped, and that is told once."""
+    """Report how far the executing attempt of a step is. Reports over the limit are dropped, which is noted once."""
     attempt = claim.attempts.get(key)
     if attempt is None or attempt.progress > MOST_PROGRESS:
         return
@@ -82,11 +82,11 @@ def tell_progress(claim: Telling, key: str, text: str, data: str, at: float) -> 
 
 class Starts:
     """
-    Tells the starts of attempts that are not over after a moment. One timer for all, on one event loop.
+    Reports the starts of attempts that are not over after a moment. One timer for all, on one event loop.
 
     Args:
-        claims: Gives the claims of the passes that run in this process.
-        now: Gives the time in seconds since the epoch.
+        claims: Returns the claims of the passes that run in this process.
+        now: Returns the time in seconds since the epoch.
 
     Attributes:
         ticks: Whether the timer runs: attempts are looked at some time.

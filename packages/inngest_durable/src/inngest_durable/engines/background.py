@@ -1,4 +1,4 @@
-"""What an engine does beside its passes: it ends before the engine has stopped."""
+"""What an engine does besides its passes: it ends before the engine has stopped."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 class Background:
     """
-    Work that goes on, whoever began it and whether anybody awaits it.
+    Work that goes on, regardless of who began it and whether anybody awaits it.
 
     Args:
-        failed: Is told the error that ended a piece of it, which whoever awaits it gets besides.
+        failed: Called with the error that ended a piece of it, which code that awaits the piece gets as well.
     """
 
     def __init__(self, failed: Callable[[BaseException], object]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from .base import TimerHandle
 
-# The event loop counts monotonic time, which stands still while a laptop sleeps and knows nothing of a clock that is
+# The event loop counts monotonic time, which stands still while a laptop sleeps and does not follow when the clock is
 # set. A timer looks at the wall clock at least this often.
 _LONGEST_DELAY_SECONDS = 60.0
 

@@ -71,7 +71,7 @@ class ParkRun(Struct, frozen=True, gc=False):
     """
     running -> waiting, if the run is still at *epoch*.
 
-    *at* is now; *why* the pass has ended, as people are told; *failure* is what the handler raised, if it did.
+    *at* is now; *why* the pass has ended is for people to read; *failure* is what the handler raised, if it did.
     What one of its steps waits for may have come meanwhile: then it is due at once, as *found* says, unless the pass
     has gone on with it already: *seen* are the keys of those steps.
     """
@@ -122,7 +122,7 @@ class FinishRun(Struct, frozen=True, gc=False):
     """
     running -> completed, failed or cancelled, if the run is still at *epoch*.
 
-    A run that is *alone* waits for nothing, and no other one waits for it; then nothing is looked up.
+    A run that is *alone* waits for nothing, and no other run waits for it; then nothing is looked up.
     """
 
     run_id: str
@@ -176,7 +176,7 @@ class SaveMemoWith(Struct, frozen=True):
     """
     A memo of a run, and what goes along with it, if the run is still at *epoch*.
 
-    *found* tells the memo as it is recorded: another one if what the step waits for is there already. A memo that
+    *found* gets the memo as it is recorded: another one if what the step waits for is there already. A memo that
     says that nothing came gives way to one that is final already.
     """
 
@@ -204,7 +204,7 @@ class AddEvents(Struct, frozen=True):
 
 
 class AddSignal(Struct, frozen=True):
-    """A signal completes the step that waits for it, if one does, with *result*."""
+    """A signal completes the step that waits for it, if there is one, with *result*."""
 
     app_id: str
     name: str

@@ -76,7 +76,7 @@ class Store(Protocol):
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
         """
-        Return what happened in a run, but for its end: the first events with numbers over *after*.
+        Return what happened in a run, except its end: the first events numbered above *after*.
 
         Numbers grow with the commits of the run, and a reader never sees one before a smaller one of that run.
         """

@@ -1,7 +1,7 @@
 """
-Which run event each write makes true. Pure: one function per kind of write, and none for a kind that tells nothing.
+Which run event each write makes true. Pure: one function per kind of write, and none for a kind without an event.
 
-`batch` stores what they return in the same transaction. What nearly every write tells needs no row of its own: the
+`batch` stores what they return in the same transaction. The event of nearly every write needs no row of its own: the
 start and the end of a run are in its row, a step that completed at its first attempt is in its memo, and the store
 reads them back.
 """
@@ -49,7 +49,7 @@ from .records import (
 # After these, another process may write to the run.
 TAKES_OVER = frozenset((RUN_REENTERED, RUN_RECOVERED, STEP_COMPLETED))
 
-# On Python 3.11, taking a member from its class is slow.
+# On Python 3.11, accessing an enum member through its class is slow.
 _RUN, _COMPLETED = StepOp.RUN, StepState.COMPLETED
 
 _STEP_KINDS = {
@@ -64,7 +64,7 @@ class Numbers:
     """
     The numbers of memos and run events: within a run they grow with each write, whichever process writes.
 
-    A pass lives in one process, so counting there is enough; what another process has numbered is passed by when a
+    A pass lives in one process, so counting there is enough; numbers that another process has used are skipped when a
     run is taken over.
     """
 
@@ -84,7 +84,7 @@ class Numbers:
 
 
 def saving(run_id: str, epoch: int, memo: Memo, progress: bool, at: float, started_at: float | None) -> SaveMemo:
-    """Return the write of *memo*: `SaveCompleted` if that tells all."""
+    """Return the write of *memo*: `SaveCompleted` if that says everything."""
     if started_at is not None and memo.attempt == 1 and memo.state is _COMPLETED and memo.op is _RUN:
         return SaveCompleted(run_id, epoch, memo, progress, at, started_at)
     return SaveMemo(run_id, epoch, memo, progress, at, started_at)
@@ -103,7 +103,7 @@ def completed_at_once(run_id: str, number: int, key: str, started_at: float, end
 
 
 def all_events_of(write: Write) -> Iterable[RunEvent]:
-    """Return what *write* has made true, those included that are in the run's row and in a memo."""
+    """Return the events that *write* has made true, including those that are in the run's row and in a memo."""
     if isinstance(write, Insert):
         return (start_of(write.run, write.run.owner, os.getpid()),)
     if isinstance(write, SaveCompleted) and write.started_at is not None:
@@ -131,7 +131,7 @@ def _ended(write: FinishRun | CancelRun) -> Iterable[RunEvent]:
 
 
 def _resumed(found: Found, at: float) -> Iterable[RunEvent]:
-    """Tell of steps that were completed from outside, while their runs may execute in any process."""
+    """Report steps that were completed from outside, while their runs may execute in any process."""
     for run_id, key in found.resumed:
         yield RunEvent(run_id, at, STEP_COMPLETED, encoded(AttemptEnded(key)))
 
@@ -171,7 +171,7 @@ def _recovered(write: RecoverRun) -> Iterable[RunEvent]:
     return (RunEvent(write.run_id, write.wake_at, RUN_RECOVERED, encoded(data)),)
 
 
-# By kind of write: what each has made true, not numbered yet. Nothing for one that a memo or the run's row tells.
+# By kind of write: what each has made true, not numbered yet. Nothing for events that a memo or the run's row holds.
 TELL: dict[type[Write], Callable[[Any], Iterable[RunEvent]]] = {
     SaveMemo: _saved,
     SaveMemoWith: _saved_with,
