@@ -25,7 +25,7 @@ from .errors import NonRetriableError, RetryAfterError, StepValueError
 IDEMPOTENCY_KEY = "idempotency-key"
 TOO_MANY_REQUESTS = 429
 SERVER_ERRORS = 500
-# A server that asks for a longer pause does not get it.
+# A longer pause that a server asks for is cut to this.
 LONGEST_PAUSE = timedelta(days=1)
 # The URL is not one, or HTTP cannot express the method or a header.
 _UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeEncodeError

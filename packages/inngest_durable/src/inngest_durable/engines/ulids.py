@@ -22,7 +22,7 @@ def new_ulid() -> str:
 
 
 def ulid_time(seconds: float) -> str:
-    """Return the first 10 characters of every ULID that is made in that millisecond since the epoch."""
+    """Return the first 10 characters of every ULID that is made in that millisecond after the epoch."""
     number = int(seconds * 1000)
     return (
         _PAIRS[number >> 40]

@@ -1,4 +1,4 @@
-"""One who follows a run, on whichever engine."""
+"""A follower of a run, on whichever engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 class Watched(Protocol):
     """
-    What tells those who follow runs.
+    What announces news to the followers of runs.
 
     Attributes:
-        closed: Whether nobody is told any more, because the engine stops.
+        closed: Whether no more news will come, because the engine stops.
     """
 
     closed: bool
@@ -19,10 +19,10 @@ class Watched(Protocol):
 
 class Watch:
     """
-    One who follows a run; see `engines.base.Watch`.
+    A follower of a run; see `engines.base.Watch`.
 
     Args:
-        watched: Tells of news.
+        watched: Announces news.
     """
 
     def __init__(self, watched: Watched) -> None:
@@ -31,15 +31,15 @@ class Watch:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody is told any more, because the engine stops."""
+        """Whether no more news will come, because the engine stops."""
         return self._watched.closed
 
     def look(self) -> None:
-        """Say that the run is looked at now: what comes later is news."""
+        """Note that the run is looked at now: what comes later is news."""
         self._news.clear()
 
     def tell(self) -> None:
-        """Tell of news."""
+        """Announce news."""
         self._news.set()
 
     async def news(self, timeout_seconds: float | None) -> bool:

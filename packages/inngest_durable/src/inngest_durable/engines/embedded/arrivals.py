@@ -33,7 +33,7 @@ class Arrivals:
         # Register first, then read: what comes in between is not lost.
         self._listening[run_id, key] = tell
         self._look_at(run_id, key)
-        # One that is told at once leaves nothing to look for: where tasks begin at once, such a look ends at once, too.
+        # A step that is told at once leaves nothing to look for: where tasks begin at once, that look ends at once too.
         if self._listening and self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._look())
         return listening
@@ -44,7 +44,7 @@ class Arrivals:
             self._look_at(run_id, key)
 
     def look(self) -> None:
-        """Look for steps that were completed by somebody who did not tell."""
+        """Look for steps that were completed without a word to this process."""
         if self._listening:
             self.tell(self._store.arrived())
 
@@ -84,7 +84,7 @@ class Listening:
         self._tell = tell
 
     def cancel(self) -> None:
-        """Listen no more; harmless when it was told."""
+        """Stop listening; harmless if the step was told."""
         # A later pass of the run may listen by now.
         if self._listening.get(self._step) is self._tell:
             del self._listening[self._step]

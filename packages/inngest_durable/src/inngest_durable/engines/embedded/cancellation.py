@@ -42,16 +42,16 @@ async def cancel(engine: Canceller, run_id: str) -> bool:
     """
     Cancel a run, and those that it has invoked; False if it has ended.
 
-    A run that sleeps or waits ends at once; of one that executes, the pass ends at its next step. What a step in
-    flight does is not recorded any more. Of a run that was cancelled before, those that it has invoked are cancelled
-    if that was cut short.
+    A run that sleeps or waits ends at once; if it is executing, its pass ends at the next step. What a step in flight
+    does is no longer recorded. If the run was cancelled before, but cancelling those that it has invoked was cut short,
+    they are cancelled now.
 
     Raises:
         RunNotFoundError: There is no such run.
     """
     if engine.store.status(run_id) is None:
         raise RunNotFoundError(f"there is no run {run_id}, or it was deleted after its end")
-    # Shielded: whoever asked for it may go away before the last child is cancelled.
+    # Shielded: the caller may go away before the last child is cancelled.
     return await asyncio.shield(engine.spawn(_cancel_all(engine, run_id)))
 
 

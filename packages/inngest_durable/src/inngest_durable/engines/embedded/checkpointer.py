@@ -1,7 +1,7 @@
 """
-Moves the write-ahead log into the database file, off the loop and beside the writer.
+Moves the write-ahead log into the database file, off the loop and in parallel with the writer.
 
-Called by `store` after each commit. It owns a connection of its own, used by one short-lived thread at a time.
+Called by `store` after each commit. It has a connection of its own, used by one short-lived thread at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Checkpointer:
             let it grow for ever.
 
     Attributes:
-        clear: Not set for the moment in which this process should not commit.
+        clear: Not set while this process should not commit.
     """
 
     def __init__(self, connection: sqlite3.Connection, found: int = 0) -> None:

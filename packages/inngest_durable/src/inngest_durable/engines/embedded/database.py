@@ -32,7 +32,7 @@ _WHAT_TO_DO = (
     "Restore the file from a copy, or move it away, with its -wal and -shm files, to begin with an empty one. "
     "EmbeddedEngine(path) or INNGEST_DURABLE_DB names another file."
 )
-# SQLite's message quotes the file, and Python cannot decode what is no UTF-8.
+# SQLite's message quotes the file, and Python cannot decode what is not UTF-8.
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
 
@@ -59,7 +59,7 @@ class Database:
         the same moment; those of the older version that have it open go on with the tables they know.
 
         Raises:
-            StoreError: The file cannot be opened, is no database of this package, is from a newer version, or
+            StoreError: The file cannot be opened, is not a database of this package, is from a newer version, or
                 cannot be migrated.
         """
         deadline = time.monotonic() + _OPEN_SECONDS
@@ -84,7 +84,7 @@ class Database:
         Refuse a file that `open` would have to create, to fill or to migrate.
 
         Raises:
-            StoreError: It is not there, is empty, is from an older version, or is one that `open` refuses, too.
+            StoreError: It is not there, is empty, is from an older version, or is one that `open` refuses too.
         """
         if not self.path.is_file():
             raise StoreError(f"there is no database {self.path}")
@@ -166,7 +166,7 @@ class Database:
         return connection, bytes(secret[0])
 
     def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
-        # Else dropping a table, to make it anew, would delete the rows that refer to it. No effect in a transaction.
+        # Otherwise dropping a table to remake it would delete the rows that refer to it. No effect in a transaction.
         connection.execute("PRAGMA foreign_keys = OFF")
         # Whatever fails from here on, the connection is closed, which takes all of it back.
         connection.execute("BEGIN IMMEDIATE")
@@ -230,7 +230,8 @@ def _try_to_write(connection: sqlite3.Connection) -> None:
     """
     Do what every worker does first, and take it back: on a damaged file that would be tried for ever.
 
-    Nothing reaches the disk, which may be full for a while. Who holds the lock is writing: that is left at that.
+    Nothing reaches the disk, which may be full for a while. If another process holds the lock, it can write: that will
+    do.
     """
     try:
         connection.execute("BEGIN IMMEDIATE")

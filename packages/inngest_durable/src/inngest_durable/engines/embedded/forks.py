@@ -2,7 +2,7 @@
 Keeps the database whole in a process that forks while it has it open.
 
 SQLite notes in memory which locks its process holds on a file. A forked child has the notes but not the locks: its own
-connections would take none, and another process that believes to be the last one would delete the log they write.
+connections would take none, and another process that believes it is the last one would delete the log they write.
 So a fork waits until nothing is under way in SQLite here, and the child closes its copies of the connections at once:
 with the last of them its notes are gone, and the locks of the parent stay.
 """
@@ -27,7 +27,7 @@ class Forks:
     """
     Lets no fork begin while something is under way in SQLite: a read, an open transaction, a checkpoint.
 
-    What one thread has entered another may leave. Whoever has entered does not enter again before it leaves.
+    What one thread has entered, another may leave. Code that has entered does not enter again before it leaves.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Forks:
 
 
 def _forget_parent() -> None:
-    """In the child: close the parent's connections, which no thread of its uses here."""
+    """In the child: close the parent's connections, which no thread uses here."""
     forks.let_go()
     for connection in list(_connections):
         connection.close()

@@ -34,17 +34,17 @@ _ALL = 2**31
 
 
 class NotPossibleError(Exception):
-    """The run is not in a state for what was asked. Never shown to user code."""
+    """The run's state does not allow what was asked. Never shown to user code."""
 
 
 class RunRecord(Struct, frozen=True):
     """
-    All that is recorded of a run.
+    Everything that is recorded of a run.
 
     Attributes:
         run: The run.
         memos: Its journal.
-        waits: What its steps wait for other than time.
+        waits: What its steps wait for, other than time.
         events: What happened in it, its end included.
         process: Process ID and host of the worker that executes it, or None.
     """
@@ -99,7 +99,7 @@ class Operator:
 
     async def retry(self, run_id: str) -> str:
         """
-        Let the recorded request of a run that failed or was cancelled be a new run; return its ID.
+        Make a new run of the recorded request of a run that failed or was cancelled; return its ID.
 
         A worker of the application enters it, and all its steps run. It has the timeout of the first, counted from
         now, and no idempotency key: requests with that key are answered by the first run as before.
@@ -126,7 +126,7 @@ class Operator:
         return again.id
 
     async def prune(self, keep_seconds: float) -> tuple[int, int]:
-        """Delete the runs that ended longer ago, and as old events, in batches; return how many of each."""
+        """Delete the runs that ended longer ago, and events as old, in batches; return how many of each."""
         retention = Retention(self.store, self.clock, keep_seconds)
         return await retention.prune(), await retention.prune_events()
 

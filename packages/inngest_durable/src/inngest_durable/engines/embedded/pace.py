@@ -7,8 +7,8 @@ longer than that.
 
 Going to the thread is easy to decide: the loop's own average says so. The way back is not, because a thread that
 committed has to wait for the interpreter lock, up to 5 ms, so a busy loop makes every disk look slow. Hence the
-quickest quarter of the thread's commits is judged, not their average; and each return that proves wrong
-doubles the time until the next.
+quickest quarter of the thread's commits decides, not their average; and each return that proves wrong doubles the time
+until the next.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Pace:
     Learns how long commits take.
 
     Attributes:
-        threaded: Whether the next batch belongs into the thread.
+        threaded: Whether the next batch belongs in the thread.
     """
 
     def __init__(self) -> None:

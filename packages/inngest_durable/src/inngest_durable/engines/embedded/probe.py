@@ -1,4 +1,4 @@
-"""Tries whether a store can write: an idle worker would not know otherwise that its disk is full."""
+"""Checks whether a store can write: an idle worker would not know otherwise that its disk is full."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Retention:
         ended_before = self._clock.now() - self._keep_seconds
         if ended_before < 0:
             return 0
-        # A run that ended before this moment was created before it, too: its ID is smaller than one made then.
+        # A run that ended before this moment was also created before it: its ID is smaller than one made then.
         created_before = ulid_time(ended_before)
         deleted, after = 0, ""
         while True:
@@ -73,11 +73,11 @@ class Retention:
                 await asyncio.sleep(PAUSE_SECONDS)
             deleted += len(old)
             after = window[-1][0]
-            # Where none is old enough, nothing else gives the loop to others.
+            # If none is old enough, nothing else gives the loop to others.
             await asyncio.sleep(0)
 
     async def prune_events(self) -> int:
-        """Delete every event that is old enough, and whose ID does not count any more; return how many."""
+        """Delete every event that is old enough, and whose ID no longer counts; return how many."""
         before = self._clock.now() - max(self._keep_seconds, EVENT_SECONDS)
         deleted = 0
         while (oldest := self._store.oldest_event()) is not None and oldest < before:

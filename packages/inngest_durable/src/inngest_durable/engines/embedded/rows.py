@@ -44,8 +44,8 @@ def failure_text(failure: Failure | None) -> str:
     try:
         return _json.encode(failure).decode()
     except UnicodeEncodeError:
-        # The text of an exception may hold half a surrogate pair (a file name that is no UTF-8). An error that
-        # cannot be recorded would hide the one that happened.
+        # The text of an exception may hold a lone surrogate (a file name that is not UTF-8). An error that cannot be
+        # recorded would hide the one that happened.
         name, message, traceback = (
             text.encode(errors="backslashreplace").decode()
             for text in (failure.name, failure.message, failure.traceback)

@@ -1,8 +1,8 @@
 """
 Writes about events, signals, and the steps that wait for them or for other runs: what `writes` is for the others.
 
-Called in the open transaction. Whoever completes a step from outside also makes its run due, or leaves a mark for the
-moment in which the run is parked: so nothing that arrives is lost, whatever the run does meanwhile.
+Called in the open transaction. Whatever completes a step from outside also makes its run due, or leaves a mark for the
+moment when the run is parked: so nothing that arrives is lost, whatever the run does meanwhile.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Steps:
         self._insert = insert
 
     def save_with(self, cursor: Cursor, write: SaveMemoWith) -> int:
-        """Write a memo and what goes along with it; 0 if the run is another pass's."""
+        """Write a memo and what goes along with it; return 0 if another pass owns the run."""
         write.found.clear()
         match write.along:
             case WaitFor() as wait:
@@ -81,7 +81,7 @@ class Steps:
         memo = write.memo
         written = self._record(cursor, write, memo)
         if not written:
-            # Something may have come at the last moment: that counts. Else the run is another pass's.
+            # Something may have come at the last moment: that counts. Otherwise another pass owns the run.
             stored = _memo(cursor, write.run_id, memo.key)
             is_ours = cursor.execute(QUERIES["is_running"], (write.run_id, write.epoch)).fetchone()
             if stored is None or not stored.is_final or is_ours is None:
@@ -131,7 +131,7 @@ def end_waits(cursor: Cursor, run_id: str, finish: Finish, at: float, found: Fou
 
 
 def has_arrived(cursor: Cursor, run_id: str, seen: tuple[str, ...]) -> bool:
-    """Tell whether a step of the run was completed from outside that the pass has not *seen*."""
+    """Return whether a step that the pass has not *seen* was completed from outside."""
     return any(key not in seen for (key,) in cursor.execute(QUERIES["resolved_waits"], (run_id,)).fetchall())
 
 
@@ -173,7 +173,7 @@ def _tell_waits(cursor: Cursor, app_id: str, event: SentEvent, at: float, found:
     fields, written, result = None, 0, b""
     for path in _paths(cursor, app_id, event.name):
         if fields is None:
-            # Most events are waited for by nobody.
+            # Nothing waits for most events.
             fields, result = event.fields(), event.json()
         value = value_at(fields, path) if path else ""
         if value is None:

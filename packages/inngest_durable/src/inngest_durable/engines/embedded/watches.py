@@ -20,7 +20,7 @@ class Watches:
     Those who follow runs.
 
     Args:
-        store: Where the runs are; it tells of its own commits, and is asked for those of other processes.
+        store: Where the runs are; it reports its own commits, and is asked for those of other processes.
 
     Attributes:
         closed: Whether the engine stops.
@@ -37,7 +37,7 @@ class Watches:
 
     @contextmanager
     def watch(self, run_id: str) -> Iterator[Watch]:
-        """Follow a run for the time of a block."""
+        """Follow a run for the duration of a block."""
         watch = Watch(self)
         self._of.setdefault(run_id, set()).add(watch)
         self._store.on_commit = self._committed
@@ -69,7 +69,7 @@ class Watches:
                 await watch.news(left)
 
     def close(self) -> None:
-        """Let everybody go, and nobody wait any more."""
+        """Release everybody who waits, and let nobody wait any more."""
         self.closed = True
         self._tell_all()
 

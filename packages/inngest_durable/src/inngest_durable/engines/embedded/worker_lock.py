@@ -1,7 +1,7 @@
 """
 Who is alive: each worker holds a kernel lock on a file, which the kernel drops when the process dies, however it dies.
 
-So a death is seen at once and never guessed from silence. It is `flock`, not `lockf`: the latter is lost when any
+So a death is noticed at once and never guessed from silence. It is `flock`, not `lockf`: the latter is lost when any
 descriptor of the file is closed in the process. Must not know about runs; the engine asks it before it takes one over.
 """
 
@@ -64,7 +64,7 @@ class WorkerLock:
             self.forget(file.stem)
 
     def release(self) -> None:
-        """Give the lock up and remove its file. The worker has stopped; its ID is not used again."""
+        """Give up the lock and remove its file. The worker has stopped; its ID is not used again."""
         if self._descriptor is None:
             return
         self._path(self.worker_id).unlink(missing_ok=True)
@@ -80,7 +80,7 @@ class WorkerLock:
         except FileNotFoundError:
             return True
         try:
-            # A shared lock is refused only where its owner holds it: two workers that probe a dead one at the same
+            # A shared lock is refused only while its owner holds it: two workers that probe a dead one at the same
             # time both see that it is dead.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -37,7 +37,7 @@ class ApiResult(Struct, frozen=True):
     Attributes:
         status: The HTTP status.
         headers: One text for each name; several values are joined by a comma, and of cookies there is the first.
-        body: The body as text, or base64 if it is none.
+        body: The body as text, or base64 if it is not text.
         failure: What the run failed with; the server keeps it, and does not send it to the client.
     """
 
@@ -53,7 +53,7 @@ class Kept(Struct, frozen=True):
 
     Attributes:
         response: The response, as it was recorded.
-        digest: Digest of the request if it had an idempotency key, else empty.
+        digest: Digest of the request if it had an idempotency key, otherwise empty.
     """
 
     response: RecordedResponse
@@ -98,7 +98,7 @@ def completion(finish: Finish, idempotency: Idempotency | None = None) -> bytes:
     """
     Return the data of the operation that ends a run outside of a dispatch.
 
-    The server keeps their ``body`` alone, which therefore holds the whole response.
+    The server keeps only their ``body``, which therefore holds the whole response.
     """
     kept = _json.encode(api_result(finish, idempotency)).decode()
     status = 200 if finish.status is RunStatus.COMPLETED else 500
@@ -123,12 +123,12 @@ def finished_answer(finish: Finish, idempotency: Idempotency | None = None) -> R
 
 def refused_answer(status: int, message: str, *, is_final: bool = False) -> RecordedResponse:
     """
-    Return the answer to a dispatch of which nothing was executed.
+    Return the answer to a dispatch for which nothing was executed.
 
     Args:
         status: 4xx or 5xx.
         message: Why.
-        is_final: Whether the server is to fail the run; else it dispatches it again later.
+        is_final: Whether the server is to fail the run; otherwise it dispatches the run again later.
     """
     headers: Headers = ((b"x-inngest-no-retry", b"true" if is_final else b"false"),)
     return _answer(status, _json.encode({"name": "DispatchRefusedError", "message": message}), headers)
@@ -136,9 +136,9 @@ def refused_answer(status: int, message: str, *, is_final: bool = False) -> Reco
 
 def kept_response(status: int, headers: Headers, body: bytes) -> Kept | None:
     """
-    Return the response in what the server's output URL has answered; None if it is no response of this package's.
+    Return the response in what the server's output URL has answered; None if it is not a response of this package.
 
-    It is none while the run goes on, after it was cancelled, and when the server itself has ended it.
+    It is not one while the run goes on, after it was cancelled, and when the server itself has ended it.
     """
     own = next((value for name, value in headers if name.lower() == OWN_HEADER), None)
     if own is None:
@@ -152,7 +152,7 @@ def kept_response(status: int, headers: Headers, body: bytes) -> Kept | None:
 
 
 def kept_result(output: Raw | bytes) -> tuple[Kept | None, Failure | None]:
-    """Return the response and the failure in what the server's API tells of a run that has ended."""
+    """Return the response and the failure in what the server's API reports of a run that has ended."""
     try:
         value = msgspec.json.decode(output)
     except msgspec.DecodeError:
@@ -197,10 +197,10 @@ def _bytes_of(text: str) -> bytes:
 
 def finish_of(status: str | None, output: Raw | bytes | None) -> Finish | None:
     """
-    Return the end of a run from what the server's API tells; None if it has not ended.
+    Return the end of a run from what the server's API reports; None if it has not ended.
 
     Args:
-        status: Its status at the server; None if that does not know the run.
+        status: Its status at the server; None if the server does not know the run.
         output: What it has kept of its end.
     """
     if status == "Cancelled":
@@ -230,7 +230,7 @@ def _sent(headers: Headers, is_text: bool) -> dict[str, str]:
     sent: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        # Base64 is no gzip.
+        # Base64 is not gzip.
         if name in _FRAMING or not _NAME.fullmatch(name) or (name == "content-encoding" and not is_text):
             continue
         if name not in sent:

@@ -22,7 +22,7 @@ __all__ = ["Answer", "InngestApi", "RefusedError", "ServerRun", "UnreachableErro
 TRIES = 5
 _GONE = (404, 410)
 _UNKNOWN_RUN = "Unable to load function run"
-# Sent with every answer of an endpoint: what has one of these was said by the application, not by the server.
+# Sent with every answer of an endpoint: an answer with one of these is the application's, not the server's.
 _OF_ENDPOINT = (b"x-inngest-durable", b"x-inngest-run-id")
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class InngestApi:
         await self._calls.open()
 
     async def close(self) -> None:
-        """Make no more calls, and close the connections. Harmless twice."""
+        """Make no more calls, and close the connections. Harmless if repeated."""
         await self._calls.close()
 
     async def create(self, body: bytes, tries: int = TRIES) -> Created:
@@ -121,7 +121,7 @@ class InngestApi:
         """
         Send a signal; return whether a step waited for it.
 
-        If the answer to one try is lost, the next one finds nobody who still waits: then False too.
+        If the answer to one try is lost, the next try finds no step that still waits: then it is False too.
         """
         body = msgspec.json.encode({"signal": name, "data": data})
         return await self._known("POST", "/v1/signals", body, TRIES) is not None
@@ -162,7 +162,7 @@ class InngestApi:
             return None
 
     async def _looked(self, path: str, tries: int, decoder: msgspec.json.Decoder[_Looked[T]]) -> T | None:
-        # Of an unknown run it tells that by the body alone: the status is 500, or 200 from a cache.
+        # For an unknown run, only the body says so: the status is 500, or 200 from a cache.
         found = await self._known("GET", path, None, tries, accepted=_UNKNOWN_RUN.encode())
         return None if found is None else self._read(lambda body: _parse_look(decoder, body), "GET", found)
 
@@ -202,9 +202,9 @@ def _parse_look(decoder: msgspec.json.Decoder[_Looked[T]], body: bytes) -> T | N
 
 def _is_of_run(answer: Answer) -> bool:
     """
-    Whether this is what the run answers, not what the server says to who asks for it.
+    Whether this is what the run answers, not what the server says to the one who asks.
 
-    An endpoint may answer 401 or 500 as well. Where that cannot be told apart, the token counts as refused: it also
+    An endpoint may answer 401 or 500 as well. If the two cannot be told apart, the token counts as refused: it also
     opens what this process knows of the run.
     """
     if answer.status < 400 or answer.has(*_OF_ENDPOINT):

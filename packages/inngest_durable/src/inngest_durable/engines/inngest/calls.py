@@ -1,4 +1,4 @@
-"""How calls to an Inngest server are made: with which keys, how often, and what is said when they fail."""
+"""How calls to an Inngest server are made: with which keys, how often, and what is reported when they fail."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Answer(Struct, frozen=True):
     body: bytes
 
     def has(self, *names: bytes) -> bool:
-        """Whether it has a header of one of these names, which are in lower case."""
+        """Whether it has a header with one of these names, which are in lower case."""
         return any(name in names for name, _ in self.headers)
 
 
@@ -89,13 +89,13 @@ class Calls:
         headers = {"x-inngest-sdk": SDK}
         if self._settings.env:
             headers["x-inngest-env"] = self._settings.env
-        # No limit to connections: clients who wait for a run hold one each, and must not keep a checkpoint waiting.
+        # No limit on connections: clients that wait for a run hold one each, and must not keep a checkpoint waiting.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
         self._client = httpx.AsyncClient(headers=headers, timeout=_TIMEOUT, limits=limits, transport=self._transport)
         logging.getLogger("httpx").addFilter(self._hides)
 
     async def close(self) -> None:
-        """Make no more calls, and close the connections. Harmless twice."""
+        """Make no more calls, and close the connections. Harmless if repeated."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()

@@ -14,6 +14,6 @@ _MOST = {
 
 
 def lowered(limits: Limits) -> Limits:
-    """Return *limits*, none over what the server takes."""
+    """Return *limits*, lowered to what the server takes."""
     given = {name: getattr(limits, name) for name in limits.__struct_fields__}
     return Limits(**{name: min(value, _MOST.get(name, value)) for name, value in given.items()})

@@ -1,8 +1,8 @@
 """
-Posts what a pass records, and makes sure that the server has it: an answer of 200 is no proof of that.
+Posts what a pass records, and makes sure that the server has it: an answer of 200 does not prove that.
 
 A record is posted alone, and looked for among the run's records. One that another pass has posted first, or the record
-of a later pass, tells that this one has lost its run.
+of a later pass, shows that this one has lost its run.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Checkpoints:
 
     Attributes:
         revived: Whether the server had lost the run, and was given it again.
-        first: What the run was created with: the server may take that, too, and not keep it.
+        first: What the run was created with: the server may take that too, and not keep it.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Checkpoints:
         self._next: asyncio.Task[Found | None] | None = None
 
     async def created(self) -> Created:
-        """Return the run's IDs on the server, where it is created now if it was not. Raises `UnreachableError`."""
+        """Return the run's IDs on the server; the run is created there if need be. Raises `UnreachableError`."""
         if self._created is None:
             if self._creating is None:
                 self._creating = asyncio.ensure_future(self._create())

@@ -47,7 +47,7 @@ class InngestClaim:
         run: The run as it was when the pass began.
         waits: What its steps wait for on the server.
         records: This package's records of it on the server; None for a new run.
-        nonce: Tells this pass from another one that wants to be the same.
+        nonce: Distinguishes this pass from another one that wants to be the same.
 
     Attributes:
         outcome: Resolves when the pass has ended.
@@ -119,7 +119,7 @@ class InngestClaim:
         return found
 
     async def _accept(self) -> None:
-        # Known to whoever follows it before anything is.
+        # Followers of the run know it before anything happens in it.
         self._engine.followed.note(Insert(self.run))
         await self.checkpoints.created()
         await self._hold.lease()
@@ -169,17 +169,17 @@ class InngestClaim:
     # Checkpoints.
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for what is told of it."""
+        """Note that an attempt of a step begins, for the run events."""
         self.attempts[key] = Attempt(attempt, self.now())
         if not self._engine.starts.ticks:
             self._engine.starts.tick()
 
     def progress(self, key: str, text: str, data: str, at: float) -> None:
-        """Tell how far the executing attempt of a step is; *data* is a JSON object or empty."""
+        """Report how far the executing attempt of a step is; *data* is a JSON object or empty."""
         tell_progress(self, key, text, data, at)
 
     def tell(self, kind: str, data: str, at: float) -> None:
-        """Tell those who follow the run in this process: the server keeps no such events."""
+        """Report to those who follow the run in this process: the server keeps no such events."""
         self.accept_soon()
         self._engine.followed.note(AddRunEvent(self.run.id, self.run.epoch, at, kind, data))
 
@@ -194,7 +194,7 @@ class InngestClaim:
         """
         Checkpoint *memo* with what goes along with it; resolves when the server has both. Raises `FencedError`.
 
-        Returns the memo as it is recorded: another one if what the step waits for is there.
+        Returns the memo as it is recorded: another one if what the step waits for has come.
         """
         await self.ready()
         recorded = await self.waits.record(self, memo, along)

@@ -2,7 +2,7 @@
 What a step waits for as one CEL text over ``async``, the incoming event, as an Inngest server evaluates it. Pure.
 
 Whatever asks for ``event``, the run's own event, is evaluated here and stands in the text as a literal: a server that
-meets ``event.`` in a run that it has never called breaks, even where that is part of a literal or of another name.
+meets ``event.`` in a run that it has never called breaks, even if that is part of a literal or of another name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def cel_of(wait: WaitFor) -> str:
     digested = dict(wait.digested)
     terms = [_equals(path, digested.get(path, value)) for path, value in (*values, *conditions.values)]
     if conditions.expression:
-        # It needs cel-python, which only who uses expressions has.
+        # It needs cel-python, which only those who use expressions have.
         from .residue import residue_of
 
         reduced = residue_of(conditions.expression, conditions.event)

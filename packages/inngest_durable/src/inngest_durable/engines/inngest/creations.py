@@ -25,7 +25,7 @@ class Creations:
 
     Args:
         api: The server.
-        outputs: Is told the tokens of the runs.
+        outputs: Gets the tokens of the runs.
         clock: The engine's time.
         serve_origin: Where the server reaches this application; empty for where the client did.
         kept_headers: Names, in lower case, of the request's headers that are kept with a run; None keeps all.

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Outages(Protocol):
-    """What is told of outages."""
+    """What gets notice of outages."""
 
     def undelivered(self, run_id: str, why: str, *, is_outage: bool) -> None:
         """
@@ -44,7 +44,7 @@ async def persistently(
     """
     Return what *deliver* does as soon as it can be delivered.
 
-    If it *gives_up* where the server takes other things, but not this, it raises `RefusedError` then.
+    If it *gives_up*, it raises `RefusedError` when the server takes other things, but not this.
     """
     pause = 0.0
     while True:

@@ -1,8 +1,8 @@
 """
 Answers the requests by which the server starts a later pass of a run.
 
-What the request says is checked against what the server keeps of the run, and nothing of it but that reaches the
-handler: the pass is made within this process, with the request that was recorded.
+What the request says is checked against what the server keeps of the run, and nothing else of it reaches the handler:
+the pass is made within this process, with the request that was recorded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .waits import Waits
 
 logger = logging.getLogger("inngest_durable")
 
-# As long as a signature holds, in both directions; and no more than so many.
+# As long as a signature is valid, in both directions; and no more than this many.
 _REMEMBERED_SECONDS = 600.0
 _MOST_REMEMBERED = 100_000
 # A run is entered a moment early rather than put to sleep once more.
@@ -153,7 +153,7 @@ class Dispatches:
         return False
 
     async def _held(self, run_id: str, state: RunState, found: Mapping[str, Raw]) -> RecordedResponse:
-        """Answer where another pass has the run: it is looked after when that should have ended."""
+        """Answer if another pass has the run: it is looked after when that pass should have ended."""
         if (live := self._engine.live(run_id)) is not None:
             await live.hear(found)
         newest = state.passes[-1]

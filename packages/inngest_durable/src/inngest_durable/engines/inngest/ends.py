@@ -1,4 +1,4 @@
-"""How runs have ended, as the server tells it: of its own tables, one may know before the other."""
+"""How runs have ended, as the server reports it: of its own tables, one may know before the other."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..._core.model import Finish, RunStatus
 from .answers import finish_of
 from .api import InngestApi, UnreachableError
 
-# The server tells of a run from a cache of three seconds, and of its answer a little later than of its end.
+# The server reports a run from a cache of three seconds, and its answer a little later than its end.
 _LOOKS = 12
 _PAUSE_SECONDS = 0.5
 
 
 async def end_of(api: InngestApi, run_id: str) -> Finish:
-    """Return how a run has ended that the server says has ended. Raises `UnreachableError` if it does not tell."""
+    """Return how a run has ended that the server says has ended. Raises `UnreachableError` if it does not say."""
     finish: Finish | None = None
     for _ in range(_LOOKS):
         found = await api.run(run_id)
@@ -24,5 +24,5 @@ async def end_of(api: InngestApi, run_id: str) -> Finish:
         await asyncio.sleep(_PAUSE_SECONDS)
     if finish is None:
         raise UnreachableError(f"the server says that run {run_id} has ended, and then that it has not")
-    # Ended by somebody else than this package: there is no answer.
+    # Ended by something other than this package: there is no answer.
     return finish

@@ -1,4 +1,4 @@
-"""What a pass does on the server beside recording memos, however long the server cannot be reached."""
+"""What a pass does on the server besides recording memos, however long the server cannot be reached."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Errands:
         """
         Return what *deliver* does as soon as it can be delivered. Raises `FencedError`.
 
-        If it *gives_up* where the server takes other things, but not this, it raises `RefusedError` then.
+        If it *gives_up*, it raises `RefusedError` when the server takes other things, but not this.
         """
         try:
             return await persistently(deliver, self._owner.health, self.run.id, gives_up=gives_up)

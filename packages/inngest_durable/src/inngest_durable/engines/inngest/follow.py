@@ -1,7 +1,7 @@
 """
 What this process knows of runs, for those who follow them: the server keeps no run events.
 
-A run that executes here is told as it goes on; of the passes in other processes there is what the server has stored.
+A run that executes here is reported as it goes on; of passes in other processes there is what the server has stored.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Followed:
         most_runs: How many runs are kept: the oldest that has ended is forgotten first, and none that is watched.
 
     Attributes:
-        closed: Whether nobody is told any more, because the engine stops.
+        closed: Whether no more news will come, because the engine stops.
     """
 
     def __init__(self, clock: Clock, tells: bool, most_runs: int = 1000) -> None:
@@ -58,7 +58,7 @@ class Followed:
         self._watches: dict[str, set[Watch]] = {}
 
     def note(self, write: Write) -> None:
-        """Take notice of what was recorded. What is known is not told twice, and nothing after the end of a run."""
+        """Take notice of what was recorded. Nothing is reported twice, and nothing after the end of a run."""
         run_id = write.run.id if isinstance(write, Insert) else getattr(write, "run_id", "")
         if isinstance(write, Insert) and run_id not in self._stories:
             self._add(write.run)
@@ -82,7 +82,7 @@ class Followed:
             story.run = _without_bodies(run)
         for record in state.records:
             memo = record.memo
-            # Without a time of its own, a quick attempt would be told by nothing but its memo.
+            # Without a time of its own, a quick attempt would be reported by nothing but its memo.
             started_at = record.at if record.started_at is None and memo.op is StepOp.RUN else record.started_at
             saved = saving(run.id, record.pass_number, memo, False, record.at, started_at)
             if not self._is_known(run.id, _told_of(saved)):
@@ -113,7 +113,7 @@ class Followed:
         return None if story is None else story.run
 
     def run_events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
-        """Return what happened in a run, but for its end: the first events with numbers over *after*."""
+        """Return what happened in a run, except its end: the first events numbered above *after*."""
         story = self._stories.get(run_id)
         if story is None:
             return []
@@ -122,7 +122,7 @@ class Followed:
 
     @contextmanager
     def watch(self, run_id: str) -> Iterator[Watch]:
-        """Follow a run for the time of a block."""
+        """Follow a run for the duration of a block."""
         watch = Watch(self)
         self._watches.setdefault(run_id, set()).add(watch)
         try:
@@ -134,17 +134,17 @@ class Followed:
 
     @property
     def followers(self) -> int:
-        """How many follow runs at the moment."""
+        """How many clients follow runs at the moment."""
         return sum(map(len, self._watches.values()))
 
     def close(self) -> None:
-        """Let everybody go, and nobody wait any more."""
+        """Release everybody who waits, and let nobody wait any more."""
         self.closed = True
         for run_id in self._watches:
             self._wake(run_id)
 
     def _is_known(self, run_id: str, told: _Told | None) -> bool:
-        """Whether this needs not be told: it was, or the run has ended. If not, it will have been."""
+        """Whether this need not be reported: it was, or the run has ended. If not, it counts as reported from now."""
         story = self._stories.get(run_id)
         if story is None:
             return False
@@ -178,7 +178,7 @@ class Followed:
 
 
 class _Story:
-    """One run: how it stands, what has happened, and which memos were told."""
+    """One run: how it stands, what has happened, and which memos were reported."""
 
     __slots__ = ("events", "run", "told")
 

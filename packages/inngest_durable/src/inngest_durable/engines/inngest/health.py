@@ -56,7 +56,7 @@ class Health:
         self.failing = None
 
     def close(self) -> None:
-        """Look for nothing any more."""
+        """Stop looking."""
         self.failing = None
 
     async def _probe(self) -> None:

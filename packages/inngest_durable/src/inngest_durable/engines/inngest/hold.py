@@ -1,7 +1,7 @@
 """
-How long a pass may write to its run, said anew while the pass lives: two passes of a run never overlap.
+How long a pass may write to its run, renewed while the pass lives: two passes of a run never overlap.
 
-Nobody tells the server that a process has died. A first pass therefore leaves it a lease in advance: a sleep that
+Nothing tells the server that a process has died. A first pass therefore leaves it a lease in advance: a sleep that
 re-enters the run unless it has ended by then. A later pass needs none, since the server waits for the answer to its
 own request and repeats that when the connection breaks.
 """
@@ -20,7 +20,7 @@ from .records import held_op
 
 logger = logging.getLogger("inngest_durable")
 
-# How often a pass tries to say that it lives, in the time that it may live without.
+# How often a pass tries to say that it lives, within the time that it may go without saying so.
 _MOMENTS = 20
 
 
@@ -31,7 +31,7 @@ class Hold:
     Args:
         checkpoints: Posts what is said.
         epoch: The pass.
-        seconds: How long it may live without a sign.
+        seconds: How long it may go without a sign of life.
         clock: The engine's time.
         spawn: Runs work in the background.
         half_time: Called whenever half of that time has passed.
@@ -99,7 +99,7 @@ class Hold:
                 self.until = before
                 raise
         except FencedError:
-            # The next thing that the pass records tells it so.
+            # It learns that from the next thing that it records.
             return
         except (UnreachableError, RefusedError) as error:
             logger.warning("a pass could not say that it lives: %s [run=%s]", error, self._checkpoints.run_id)

@@ -39,7 +39,7 @@ class KeyedOwner(Protocol):
     app_id: str
 
     def token(self, run_id: str) -> str:
-        """Return the token of a run, or an empty text."""
+        """Return the token of a run, or an empty string."""
 
 
 def keyed_run_id(app_id: str, scope: str, key: str, now: float) -> str:
@@ -66,7 +66,7 @@ async def _run(engine: KeyedOwner, run_id: str, scope: str, key: str) -> Run | N
             return run
     ended = await engine.api.run(run_id)
     if ended is not None and ended.status == "Running":
-        # A run that has just ended looks like that, too, for a moment.
+        # A run that has just ended looks like that too, for a moment.
         await asyncio.sleep(STATUS_SECONDS)
         ended = await engine.api.run(run_id)
     if ended is None or ended.status == "Running":
@@ -83,7 +83,7 @@ async def _look_after(engine: KeyedOwner, run: Run, state: RunState, found: Mapp
     create = partial(engine.creations.create, run, _again(found[step_hash(REQUEST_RECORD_ID)]))
     now = engine.clock.now()
     if not engine.token(run.id):
-        # Created by another process: the server gives the token to whoever creates it once more.
+        # Created by another process: the server gives the token to a process that creates it once more.
         await create()
     if state.park is None and state.held_until(now) is None:
         await Checkpoints(engine, run.id, run.epoch, create).post(lease(run.epoch, now, found, now))

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import EventError
 
 _IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
-# Not fit to stand behind a point, or not everywhere.
+# Cannot stand after a point, or not everywhere.
 _RESERVED = frozenset(
     (
         *("as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop"),
@@ -44,7 +44,7 @@ def literal(value: Any) -> str:
 
 
 def selected(receiver: str, field: str) -> str:
-    """Return *field* of *receiver*, both as CEL, in the form of a name where that is one."""
+    """Return *field* of *receiver*, both as CEL; as a name if *field* is one."""
     if _IDENTIFIER.fullmatch(field) and field not in _RESERVED:
         return f"{before_point(receiver)}.{field}"
     return f"{receiver}[{literal(field)}]"

@@ -7,7 +7,7 @@ from ..._core.model import StepOp
 _OWN = "inngest-durable:"
 REQUEST_RECORD_ID = f"{_OWN}request"
 
-# Which operation a step that waits for others has beside its memo.
+# Which operation a step that waits for others has besides its memo.
 _WAITS = {StepOp.WAIT_FOR_EVENT: "event", StepOp.WAIT_FOR_SIGNAL: "signal", StepOp.INVOKE: "run"}
 
 

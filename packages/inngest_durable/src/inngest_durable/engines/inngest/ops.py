@@ -51,7 +51,7 @@ class Op(Struct, frozen=True, omit_defaults=True):
 
 
 def step_hash(op_id: str) -> str:
-    """Return what the server knows an operation's ID by."""
+    """Return the hash by which the server knows an operation's ID."""
     return sha1(op_id.encode()).hexdigest()
 
 
@@ -113,7 +113,7 @@ def go_duration(seconds: float) -> str:
 
     Raises:
         LimitExceededError: It is longer than the server waits.
-        ValueError: It is no number.
+        ValueError: It is not a number.
     """
     if math.isnan(seconds):
         raise ValueError("a duration is a number of seconds, not NaN")

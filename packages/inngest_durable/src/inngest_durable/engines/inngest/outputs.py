@@ -21,7 +21,7 @@ logger = logging.getLogger("inngest_durable")
 
 # The server answers a poll after five minutes at the latest; one that takes longer is lost.
 _POLL_SECONDS = 330.0
-# Between looks at a run, where nothing tells when to look.
+# Between looks at a run, if nothing says when to look.
 _PAUSE_SECONDS = 1.0
 # A client that is sent here again finds the poll that it has waited for.
 _LINGER_SECONDS = 5.0
@@ -37,13 +37,13 @@ class Outputs:
     """
     The ends of runs, whichever process has ended them.
 
-    What a client is answered was recorded by the server: memory only tells when to ask it.
+    What a client is answered was recorded by the server: memory only says when to ask it.
 
     Args:
         api: The server.
-        followed: What this process knows of runs; it is told of those that others have ended.
+        followed: What this process knows of runs; it gets notice of those that others have ended.
         clock: The engine's time.
-        pause_seconds: Between looks at a run, where nothing tells when to look.
+        pause_seconds: Between looks at a run, if nothing says when to look.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Outputs:
         self._looks: dict[str, _Shared] = {}
 
     def issued(self, run_id: str, token: str) -> None:
-        """Note the token that the server has given for a run which began here."""
+        """Note the token that the server has given for a run that began here."""
         self._tokens.issued(run_id, token)
 
     def token(self, run_id: str) -> str:
@@ -99,12 +99,12 @@ class Outputs:
 
     @contextmanager
     def watch(self, run_id: str) -> Iterator[Watch]:
-        """Follow a run for the time of a block; what other processes do with it is looked for at the server."""
+        """Follow a run for the duration of a block; what other processes do with it is looked up at the server."""
         with self._followed.watch(run_id) as watch, self._share(self._looks, run_id, 0.0):
             yield watch
 
     async def close(self) -> None:
-        """Stop to ask the server. Whoever waits gets the run as it is."""
+        """Stop asking the server. Those who wait get the run as it is."""
         tasks = [shared.task for shared in (*self._polls.values(), *self._looks.values())]
         for task in tasks:
             task.cancel()
@@ -187,7 +187,7 @@ class Outputs:
             return replace(known, response=kept.response)
         finish = await self._finish(run_id, is_sure=kept is not None)
         if kept is not None:
-            # The run itself is told from a cache, and may be said to run still.
+            # The run itself is reported from a cache, and may seem to be still running.
             status = RunStatus.FAILED if kept.response.status >= 500 else RunStatus.COMPLETED
             finish = replace(finish or Finish(status, None), response=kept.response)
         elif finish is None and answer is not None and known.status is RunStatus.CANCELLED:
@@ -207,7 +207,7 @@ class Outputs:
         return None if run is None else finish_of(run.status, run.output)
 
     async def _look(self, run_id: str) -> None:
-        """Look from time to time what other processes have done with a run, until it has ended."""
+        """Check from time to time what other processes have done with a run, until it has ended."""
         while not self._followed.closed:
             await asyncio.sleep(self._pause_seconds)
             status = self._followed.status(run_id)

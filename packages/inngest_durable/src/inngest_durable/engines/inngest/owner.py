@@ -23,10 +23,10 @@ class ClaimOwner(Protocol):
     Attributes:
         api: The server.
         creations: Creates runs there.
-        health: Is told of outages.
-        starts: Tells the starts of attempts.
-        followed: Is told what happens in runs.
-        lease_seconds: How long a pass may live without a sign.
+        health: Gets notice of outages.
+        starts: Reports the starts of attempts.
+        followed: Gets notice of what happens in runs.
+        lease_seconds: How long a pass may go without a sign of life.
         worker_id: This process.
         withdrawn: Runs that could not be accepted whole, and are to be cancelled.
     """

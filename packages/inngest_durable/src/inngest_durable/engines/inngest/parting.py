@@ -48,7 +48,7 @@ class Parting:
 
     Args:
         claim: The claim of the pass.
-        followed: Is told what happens in runs.
+        followed: Gets notice of what happens in runs.
         is_first: Whether no request of the server waits for its outcome.
     """
 

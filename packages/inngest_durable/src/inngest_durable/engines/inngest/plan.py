@@ -27,7 +27,7 @@ def plan(n: int, wake_at: float, waits: Waits, found: Mapping[str, Raw], now: fl
         now: Current time.
     """
     ops = waits.ops(now, found)
-    # Of a signal that it does not wait for, because another run does, the server says nothing: no timeout would come.
+    # The server says nothing of a signal that it does not wait for, because another run does: no timeout would come.
     if not ops or wake_at < waits.first_timeout(found) or any(op.op == "WaitForSignal" for op in ops):
         ops.append(sleep(_unused(lambda k: wake_id(n, k), found), max(0.0, wake_at - now), "wake-up"))
     return ops

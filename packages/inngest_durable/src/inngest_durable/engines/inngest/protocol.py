@@ -142,7 +142,7 @@ def parse_actions(body: bytes) -> dict[str, Raw]:
 
 def unwrap(value: Raw) -> Data | Error | Input | Raw:
     """
-    Return what a stored value stands for; the value itself if it is no wrapper, as with an event that came.
+    Return what a stored value stands for; the value itself if it is not a wrapper, as with an event that came.
 
     A wrapper is an object with one field of that name and perhaps ``type``; an event has a field ``data`` and others.
     """
@@ -168,7 +168,7 @@ def parse_batch(body: bytes) -> HttpRequestEvent:
 
 
 def is_run_id(text: str) -> bool:
-    """Tell whether *text* is a ULID as runs have it, and so fit to stand in a URL."""
+    """Return whether *text* is a ULID as runs have it, and so safe in a URL."""
     return _ULID.fullmatch(text) is not None
 
 

@@ -56,7 +56,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True, tag="request", tag_field=
         created_at: When it came.
         until: Until when the first pass holds the run.
         deadline: When the run fails if it has not ended.
-        idempotency: What other requests it answers.
+        idempotency: Which other requests it answers.
         parent: The run that invoked this one, or empty.
         worker: Who runs the first pass.
         pid: Its process.
@@ -136,8 +136,8 @@ class OverRecord(Struct, frozen=True, kw_only=True, tag="over", tag_field="durab
     """
     Pass *n* is over and the run waits, as `Park` has it.
 
-    *why* and *failure* are told to people. *seen* are the steps whose awaited events or signals the pass knew of, so
-    that the run need not be entered for them again.
+    *why* and *failure* are for people to read. *seen* are the steps whose awaited events or signals the pass knew of,
+    so that the run need not be entered for them again.
     """
 
     n: int
@@ -256,12 +256,12 @@ def over_op(n: int, park: Park, why: str = "", failure: Failure | None = None, s
 
 
 def due_op(n: int, wake_at: float, quiet_seconds: float) -> Op:
-    """Return the operation that makes the run due that pass *n* has parked."""
+    """Return the operation that makes the run that pass *n* has parked due."""
     return _op(DueRecord(n=n, wake_at=wake_at, quiet_seconds=quiet_seconds), f"pass {n} is called back")
 
 
 def storable(failure: Failure) -> Failure:
-    """Return *failure* with texts that have a UTF-8 form: that of an exception may hold half a surrogate pair."""
+    """Return *failure* with texts that have a UTF-8 form: that of an exception may hold a lone surrogate."""
     return Failure(*(printable(text) for text in (failure.name, failure.message, failure.traceback, failure.run_id)))
 
 

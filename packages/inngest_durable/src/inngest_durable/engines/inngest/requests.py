@@ -18,7 +18,7 @@ def target_of(request: RecordedRequest) -> tuple[str, str]:
     Return method and path of *request*, as the server calls them: what tells an endpoint from others.
 
     HEAD is GET: the answer to HEAD has no body, and the server reads what to do next from that. What may not stand in
-    a path as it is, is percent-encoded, as the server does it too.
+    a path as it is becomes percent-encoded, as at the server.
     """
     path = quote(_LONE_PERCENT.sub(b"%25", request.raw_path), safe=_ALLOWED)
     root = quote(request.root_path.rstrip("/"), safe=_ALLOWED)

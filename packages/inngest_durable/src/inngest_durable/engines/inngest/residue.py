@@ -1,7 +1,7 @@
 """
 What is left of a CEL expression when the run's own event is known. Pure.
 
-The parts that ask for nothing but the own event are evaluated by cel-python; the rest is written down again.
+The parts that ask only for the own event are evaluated by cel-python; the rest is written down again.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _Writer:
         raise self._refused(f"it has no form for the Inngest server, because of a {node.data}")
 
     def _part(self, node: Node, bound: frozenset[str], plain: bool = False) -> str:
-        """Return a node as text. A literal is *plain* where the server checks no types; else it is told not to."""
+        """Return a node as text. A literal is *plain* where the server checks no types; otherwise it is told not to."""
         value = self.constant(node, bound)
         if value is _NO_CONSTANT:
             return self.written(node, bound)
@@ -145,7 +145,7 @@ class _Writer:
     def _logic(self, node: Node, bound: frozenset[str]) -> str:
         decisive, sign = ("true", "||") if node.data == "conditionalor" else ("false", "&&")
         sides = _trees(node)
-        # What is known first: it may make the other side, which could fail, of no account.
+        # What is known first: it may make the other side, which could fail, irrelevant.
         for side in sides:
             if not _names(side) & (bound | {_INCOMING}) and self._condition(side, bound) == decisive:
                 return decisive
@@ -231,7 +231,7 @@ class _Writer:
 
 
 def _names(node: Node) -> frozenset[str]:
-    """Return the names that a node asks for, but for the variables of macros inside it."""
+    """Return the names that a node asks for, except the variables of macros inside it."""
     if node.data == "ident":
         return frozenset((str(node.children[0]),))
     found = frozenset(name for child in node.children if isinstance(child, Tree) for name in _names(child))

@@ -11,7 +11,7 @@ from msgspec import Struct
 from ...errors import ConfigurationError
 from .signing import is_key
 
-# What a Dev Server takes for an event key: any text.
+# What a Dev Server takes as an event key: any text.
 NO_EVENT_KEY = "NO_EVENT_KEY_SET"
 
 _DEV_URL = "http://127.0.0.1:8288"
@@ -57,7 +57,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     __str__ = __repr__
 
     def __rich_repr__(self) -> Any:
-        """Let nobody who prints values in another way see the keys either."""
+        """Hide the keys from those who print values in another way, too."""
         for name in self.__struct_fields__:
             yield name, "***" if name in _SECRETS and getattr(self, name) else getattr(self, name)
 
@@ -66,7 +66,7 @@ _SECRETS = frozenset(("signing_key", "signing_key_fallback", "event_key"))
 
 
 def chooses_inngest(environ: Mapping[str, str]) -> bool:
-    """Tell whether the environment asks for an Inngest server in place of the embedded engine."""
+    """Return whether the environment asks for an Inngest server in place of the embedded engine."""
     dev, key = (environ.get(name, "").strip() for name in ("INNGEST_DEV", "INNGEST_SIGNING_KEY"))
     return bool(key) or (bool(dev) and dev.lower() not in _FALSE)
 
@@ -89,18 +89,18 @@ def settings_from(
 
     Args:
         environ: The environment. Empty variables count as unset.
-        is_dev: Whether the server is a Dev Server; else ``INNGEST_DEV`` says so, by 1 or by the server's URL.
-        base_url: Base URL of both APIs; else ``INNGEST_BASE_URL``.
-        api_base_url: Base URL of the API; else ``INNGEST_API_BASE_URL``.
-        event_api_base_url: Base URL of the event API; else ``INNGEST_EVENT_API_BASE_URL``.
-        signing_key: Else ``INNGEST_SIGNING_KEY``; needed unless the server is a Dev Server.
-        signing_key_fallback: Else ``INNGEST_SIGNING_KEY_FALLBACK``.
-        event_key: Else ``INNGEST_EVENT_KEY``.
-        env: Else ``INNGEST_ENV``.
-        serve_origin: Else ``INNGEST_SERVE_ORIGIN``.
+        is_dev: Whether the server is a Dev Server; by default ``INNGEST_DEV`` says so, by 1 or by the server's URL.
+        base_url: Base URL of both APIs; by default ``INNGEST_BASE_URL``.
+        api_base_url: Base URL of the API; by default ``INNGEST_API_BASE_URL``.
+        event_api_base_url: Base URL of the event API; by default ``INNGEST_EVENT_API_BASE_URL``.
+        signing_key: By default ``INNGEST_SIGNING_KEY``; needed unless the server is a Dev Server.
+        signing_key_fallback: By default ``INNGEST_SIGNING_KEY_FALLBACK``.
+        event_key: By default ``INNGEST_EVENT_KEY``.
+        env: By default ``INNGEST_ENV``.
+        serve_origin: By default ``INNGEST_SERVE_ORIGIN``.
 
     Raises:
-        ConfigurationError: The signing key is missing or no key, or a URL is none. The text never shows a key.
+        ConfigurationError: The signing key is missing or invalid, or a URL is invalid. The text never shows a key.
     """
     variables = _Variables(environ)
     dev_flag, dev_url = variables.dev()
@@ -138,7 +138,7 @@ def settings_from(
 
 
 class _Variables:
-    """The environment, where an empty variable is as good as none."""
+    """The environment, where an empty variable counts as unset."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ

@@ -13,7 +13,7 @@ _SIGNATURE = re.compile(r"t=([0-9]{1,12})&s=([0-9a-f]{64})")
 
 
 def is_key(key: str) -> bool:
-    """Tell whether *key* is a signing key: whole bytes in hex, with or without a prefix such as ``signkey-prod-``."""
+    """Return whether *key* is a signing key: whole bytes in hex, with or without a prefix such as ``signkey-prod-``."""
     return _HEX.fullmatch(_split(key)[1]) is not None
 
 
@@ -37,7 +37,7 @@ def sign(body: bytes, key: str, at: int) -> str:
 
 def is_signed(body: bytes, header: str, keys: Sequence[str], now: float, window_seconds: float = 300.0) -> bool:
     """
-    Tell whether *header* is the signature of *body* by one of *keys*.
+    Return whether *header* is the signature of *body* by one of *keys*.
 
     Args:
         body: The bytes as they were received.

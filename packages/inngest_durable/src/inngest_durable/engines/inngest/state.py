@@ -1,4 +1,4 @@
-"""Where a run stands, read from all that the Inngest server has stored of it. Pure."""
+"""Where a run stands, read from everything that the Inngest server has stored of it. Pure."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RunState(Struct, frozen=True):
         waits: How the server waits for what the waiting steps wait for, by key.
         passes: In their order.
         arrived: What has ended the server's waiting for a step, by key: an event or a signal as the server stores it,
-            or JSON's null if the time was over.
+            or JSON's null if the time was up.
         progress: Number of the last pass that memoized a step, or 0.
         records: What `memos` were read from, in the same order.
         own: This package's records as they are stored, by `step_hash`.
@@ -138,8 +138,8 @@ def state_of(actions: Mapping[str, Raw]) -> RunState:
     Return where a run stands.
 
     Args:
-        actions: What the server has stored of the run, by `step_hash`. What is no record of this package, or lies
-            under another ID than its own, does not count.
+        actions: What the server has stored of the run, by `step_hash`. What is not a record of this package, or lies
+            under an ID other than its own, does not count.
     """
     records: list[Record] = []
     own: dict[str, Raw] = {}

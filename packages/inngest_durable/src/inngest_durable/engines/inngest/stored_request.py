@@ -55,5 +55,5 @@ class StoredRequest(Struct, frozen=True, gc=False):
 
 
 def printable(text: str) -> str:
-    """Return *text* in a form that UTF-8 has: half a surrogate pair, as in the name of a file, is spelled out."""
+    """Return *text* in a form that UTF-8 has: a lone surrogate, as in the name of a file, is spelled out."""
     return text.encode(errors="backslashreplace").decode()

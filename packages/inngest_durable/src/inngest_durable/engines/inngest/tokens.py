@@ -36,7 +36,7 @@ class Tokens:
         self._digests = _Recent()
 
     def issued(self, run_id: str, token: str) -> None:
-        """Note the token that the server has given for a run which began here."""
+        """Note the token that the server has given for a run that began here."""
         if token:
             self._issued.add(run_id, token)
 
@@ -62,7 +62,7 @@ class Tokens:
         """
         Ask the server about a token.
 
-        Of a run that goes on it says nothing for minutes, so silence has to do: it is compared with the time that
+        It says nothing for minutes about a run that goes on, so silence has to do: it is compared with the time that
         the refusal of a wrong token takes.
         """
         asking = asyncio.ensure_future(self._api.output(run_id, token, _LONGEST_SECONDS))
@@ -104,7 +104,7 @@ class _Claims(Struct):
 
 
 def _run_id_in(token: str) -> str:
-    """Return the run that a token says it is for, which proves nothing; empty if it is no token."""
+    """Return the run that a token says it is for, which proves nothing; empty if it is not a token."""
     try:
         return msgspec.json.decode(urlsafe_b64decode(token.split(".")[1] + "=="), type=_Claims).run_id
     except (IndexError, ValueError, msgspec.DecodeError):

@@ -2,7 +2,7 @@
 What the steps of a run wait for on the server, and what goes along with their memos.
 
 A step that waits has a memo that says how, and an operation by which the server waits for it. What has come is kept by
-the server under the operation's own ID: the step's memo is made of that at each pass.
+the server under the operation's own ID: the step's memo is made from that at each pass.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Recording(Protocol):
 
     Attributes:
         run: The run.
-        errands: What the pass does on the server beside recording memos.
+        errands: What the pass does on the server besides recording memos.
     """
 
     run: Run
@@ -100,7 +100,7 @@ class Waits:
         return memo
 
     def _op(self, claim: Recording, memo: Memo, along: WaitFor | Invoke) -> Op:
-        """Return the operation by which the server waits. Raises `EventError` where it cannot."""
+        """Return the operation by which the server waits. Raises `EventError` if it cannot."""
         left = (memo.wake_at or 0.0) - claim.errands.now()
         op_id = wait_id(memo.key, memo.op)
         if isinstance(along, Invoke):
@@ -130,7 +130,7 @@ class Waits:
         return None if stored is None else await _memo_of(claim, memo, stored)
 
     async def journal(self, claim: Recording, memos: Iterable[Memo], found: Mapping[str, Raw]) -> list[Memo]:
-        """Return *memos*, those of waiting steps final where what they wait for has come. A pass goes on with that."""
+        """Return *memos*, those of waiting steps final if what they wait for has come. A pass goes on with that."""
         self._seen.update(self.all_come(found))
         return [await self._come(claim, memo.key, found) or memo for memo in memos]
 
