@@ -116,7 +116,7 @@ def retry(db: Path, run_id: str) -> None:
 @click.option("--older-than", "keep", required=True, metavar="DURATION", help="E.g. 7d, 12h or 0s, since their end.")
 @click.pass_obj
 def prune(db: Path, keep: str) -> None:
-    """Delete runs that ended longer ago, and events as old (at least a day), in batches between others' commits."""
+    """Delete runs that ended longer ago, and events as old (a day at least), in batches between others' commits."""
     try:
         keep_seconds = seconds(keep)
     except ValueError as error:

@@ -44,7 +44,7 @@ class Inngest:
         limits: How much one run may hold.
         cors_origins: Origins whose pages may read the wait URL, e.g. ``["https://shop.example"]``; all by default,
             since the run's token protects it.
-        event_key: Key in the URL ``POST /_inngest/e/<event key>``, to which others send events; None takes
+        event_key: Key that opens ``POST /_inngest/e/<event key>``, to which others send events; None takes
             ``INNGEST_EVENT_KEY``. Without a key, there is no such route.
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 

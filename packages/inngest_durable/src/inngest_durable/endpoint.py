@@ -193,7 +193,7 @@ class Endpoint:
         return own_scope() if own_scope else None
 
     async def look_up(self, key: str, authorization: str | None, owner: str | None) -> RecordedResponse:
-        """Tell *owner*, or the one whom the header names, where the run with an idempotency key is; or ``404``."""
+        """Answer where the run with an idempotency key is, to *owner* or the one whom the header names; or ``404``."""
         return await self._keyed.look_up(key, authorization, owner)
 
     def completed(self, holder: Holder, current: Pass) -> None:

@@ -54,7 +54,7 @@ def child_request(
         path: Quoted, without the root path.
         query: The query string, quoted.
         body: Sent as JSON; None for no body.
-        host: Where it is sent; None for where the caller's was sent.
+        host: Where it is sent; None for where the caller's request was sent.
 
     Raises:
         EventError: *body* has no JSON form.

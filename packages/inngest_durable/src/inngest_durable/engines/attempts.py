@@ -1,8 +1,8 @@
 """
 Attempts of steps that execute in this process, as run events report them.
 
-A quick attempt is reported when it ends. A longer one gets an event for its start, written in a while: no commit is
-made for it alone while others are on their way.
+A quick attempt is reported when it ends. A longer one gets an event for its start, written a little later: no commit
+is made for it alone while others are on their way.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Telling(Protocol):
     attempts: dict[str, Attempt]
 
     def tell(self, kind: str, data: str, at: float) -> None:
-        """Let a run event be written in a while."""
+        """Let a run event be written soon."""
 
 
 def tell_start(claim: Telling, key: str, attempt: Attempt) -> None:

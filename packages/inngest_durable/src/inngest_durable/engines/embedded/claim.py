@@ -110,7 +110,7 @@ class EmbeddedClaim:
         tell_progress(self, key, text, data, at)
 
     def tell(self, kind: str, data: str, at: float) -> None:
-        """Let a run event be written in a while, unless the run has moved on by then."""
+        """Let a run event be written soon, unless the run has moved on by then."""
         if not self._engine.tells:
             return
         self.accept_soon()
