@@ -12,7 +12,8 @@ import atexit
 import contextvars
 import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from ._portal import Done, portal
@@ -80,6 +81,8 @@ class Life:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._signals: ShutdownSignals | None = None
+        # Closed with the event loop, which closes its generators when all tasks have ended.
+        self._end: AsyncGenerator[None, None] | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -102,8 +105,8 @@ class Life:
         if self._start is not None and self._start.get_loop() is not loop:
             self._forget_loop(self._start.get_loop())
         if self._stop is not None and self._loop is None:
-            # It is closing: what comes now is served like what comes afterwards.
-            await asyncio.shield(self._stop)
+            # It is closing: what comes now is served like what comes afterwards, however that ends.
+            await asyncio.wait([self._stop])
         if self._start is None:
             self._pid = os.getpid()
             self._start = loop.create_task(self._start_engine(loop), context=self._context.copy())
@@ -133,8 +136,11 @@ class Life:
 
     async def _start_engine(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
+            if self._end is None and not portal.is_here():
+                self._end = self._stop_with_loop()
+                await anext(self._end)
             await self._begin()
-        except Exception:
+        except BaseException:
             self._start = None
             raise
         self._loop = loop
@@ -147,25 +153,57 @@ class Life:
 
     async def _stop_engine(self) -> None:
         try:
-            # Requests are redirected meanwhile.
-            await self._engine.drain()
+            # Requests are redirected meanwhile. What fails here is raised by `stop`, which closes all the same.
+            with suppress(Exception):
+                await self._engine.drain()
             self._loop = None
             await self._engine.stop()
-            self._start = None
-            self.leave_signals()
-            atexit.unregister(self._at_exit)
-        finally:
+        except asyncio.CancelledError:
+            # The event loop ends, and sees to the rest.
             self._stop = None
+            raise
+        except BaseException:
+            await self._stopped()
+            raise
+        await self._stopped()
+
+    async def _stop_with_loop(self) -> AsyncGenerator[None, None]:
+        """Stop the engine when its event loop ends and nobody has."""
+        try:
+            yield
+        finally:
+            if self._end is not None:
+                self._end = self._loop = None
+                try:
+                    await self._engine.stop(now=True)
+                finally:
+                    await self._stopped()
+
+    async def _stopped(self) -> None:
+        """Note that the engine has stopped, well or not: the next start begins anew."""
+        self._start = self._stop = None
+        self.leave_signals()
+        atexit.unregister(self._at_exit)
+        end, self._end = self._end, None
+        if end is not None:
+            await end.aclose()
 
     def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         forked = self._pid != os.getpid()
         if not forked and not loop.is_closed():
             raise ConfigurationError("the engine runs on another event loop: stop it there with inngest.stop()")
-        # The parent's loop, or that of a test client without lifespan, which closed it under the engine.
+        # The parent's loop, or one that was closed without more ado: `asyncio.run` does not do that.
         self._engine.abandon(forked)
-        self._start = self._stop = self._loop = None
+        if forked:
+            # Collected here, it would be closed on the parent's loop.
+            _inherited.append(self._end)
+        self._start = self._stop = self._loop = self._end = None
         self.leave_signals()
 
     def _at_exit(self) -> None:
         if self._pid == os.getpid():
             portal.call(self.stop)
+
+
+# What belongs to the event loop of the parent process, in a forked child.
+_inherited: list[object] = []

@@ -171,8 +171,13 @@ class Engine(Protocol):
     async def drain(self) -> None:
         """Interrupt every pass, start none, wait for steps in flight; clients are redirected. Harmless if repeated."""
 
-    async def stop(self) -> None:
-        """Drain, then close the store."""
+    async def stop(self, *, now: bool = False) -> None:
+        """
+        Drain, then close the store; harmless when it is not open.
+
+        Args:
+            now: Do not drain: the event loop ends, and every pass was cancelled with it.
+        """
 
     def abandon(self, forked: bool) -> None:
         """

@@ -171,20 +171,32 @@ class EmbeddedEngine:
                 self._grace_seconds,
             )
 
-    async def stop(self) -> None:
+    async def stop(self, *, now: bool = False) -> None:
         """Drain, then close the store. Runs that did not end within the grace are due for the next worker."""
         if self._store is None:
             return
-        await self.drain()
-        self.unwritten.write()
-        for claim in self._claims():
-            claim.release()
+        try:
+            await (self._cut_off() if now else self.drain())
+            self.unwritten.write()
+            for claim in self._claims():
+                claim.release()
+            if self._worker is not None:
+                self._worker.drop()
+        finally:
+            await self._close(self._store)
+
+    async def _cut_off(self) -> None:
         if self._worker is not None:
-            self._worker.drop()
-        await self._store.close()
-        self._store = None
-        if self._worker is not None:
-            self._worker.release()
+            await self._worker.stop()
+        await self._background.cancel()
+
+    async def _close(self, store: Store) -> None:
+        try:
+            await store.close()
+        finally:
+            self._store = None
+            if self._worker is not None:
+                self._worker.release()
 
     def abandon(self, forked: bool) -> None:
         """Forget what runs on an event loop that is gone; the next `start` goes on from the store."""

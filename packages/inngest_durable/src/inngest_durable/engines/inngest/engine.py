@@ -181,16 +181,19 @@ class InngestEngine:
             )
         self._dispatches.let_go()
 
-    async def stop(self) -> None:
+    async def stop(self, *, now: bool = False) -> None:
         """Drain, then stop talking to the server. It re-enters unfinished runs when a process is there again."""
         if self._dispatches is None:
             return
-        await self.drain()
-        # Cancels what waits for a server that cannot be reached.
-        await self._background.cancel()
-        await self.outputs.close()
-        await self.api.close()
-        self._dispatches = None
+        try:
+            if not now:
+                await self.drain()
+            # Cancels what waits for a server that cannot be reached.
+            await self._background.cancel()
+            await self.outputs.close()
+        finally:
+            await self.api.close()
+            self._dispatches = None
 
     def abandon(self, forked: bool) -> None:
         """Forget what runs on an event loop that is gone; the server re-enters the runs of its passes."""
