@@ -113,12 +113,20 @@ def test_package_does_not_import_opentelemetry() -> None:
     assert done.stdout == "False\n"
 
 
-def test_traces_without_opentelemetry_say_what_to_install() -> None:
-    code = "import sys; sys.modules['opentelemetry'] = None; import inngest_durable, inngest_durable.otel"
+@pytest.mark.parametrize(
+    ("module", "library"),
+    [("quart", "quart"), ("quart", "werkzeug"), ("flask", "flask"), ("flask", "werkzeug"), ("otel", "opentelemetry")],
+)
+def test_module_without_its_library_says_what_to_install(module: str, library: str) -> None:
+    """It is an extra of the same name; whatever is missing is named, be it only what the library itself needs."""
+    code = f"import sys; sys.modules[{library!r}] = None; import inngest_durable, inngest_durable.{module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr.endswith("needs OpenTelemetry: pip install 'inngest-durable[otel]'\n")
+    assert done.stderr.endswith(
+        f"ModuleNotFoundError: inngest_durable.{module} needs {library}, which is not installed: "
+        f'pip install "inngest-durable[{module}]"\n'
+    )
 
 
 def test_traces_have_one_public_name() -> None:

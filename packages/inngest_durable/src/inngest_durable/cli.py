@@ -19,14 +19,16 @@ import msgspec
 from . import _cli_text as text
 from ._core.duration import seconds
 from ._core.model import RunStatus
+from ._extras import needed_by
 from .engines.embedded.engine import DEFAULT_PATH
 from .engines.embedded.operator import NotPossibleError, Operator, operate
 from .errors import RunNotFoundError, StoreError
 
 try:
-    import click
-except ModuleNotFoundError:
-    raise SystemExit("this command needs click: pip install 'inngest-durable[cli]'") from None
+    with needed_by("this command", extra="cli"):
+        import click
+except ModuleNotFoundError as error:
+    raise SystemExit(str(error)) from None
 
 T = TypeVar("T")
 

@@ -15,12 +15,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from flask import Flask, Response, current_app, has_request_context, request
-
-from . import _werkzeug
 from ._calls import is_coroutine_function
 from ._core import http
 from ._core.model import RecordedResponse
+from ._extras import needed_by
 from ._pass import PassKind
 from ._portal import Done, portal
 from ._thread_pass import ThreadPass
@@ -31,6 +29,11 @@ from .errors import ConfigurationError
 from .exchange import Holder, Lifecycle
 from .health import ALIVE, health
 from .output import OutputQuery, output_or_events
+
+with needed_by(__name__, extra="flask"):
+    from flask import Flask, Response, current_app, has_request_context, request
+
+    from . import _werkzeug
 
 __all__ = ["FlaskAdapter", "current_pass", "endpoint_adapter"]
 

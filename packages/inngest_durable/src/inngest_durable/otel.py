@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from ._core.model import RecordedRequest, Run
+from ._extras import needed_by
 from ._pass import CLIENT_GONE, DEADLINE, PARKED, Pass, PassKind
 from ._task_pass import TaskPass
 from ._thread_pass import ThreadPass
@@ -24,11 +25,8 @@ from .engines.base import Claim
 from .errors import ConfigurationError, RunInterrupt
 from .exchange import EndpointAdapter, Holder, Lifecycle
 
-try:
+with needed_by(__name__, extra="otel"):
     from opentelemetry import context, trace
-except ModuleNotFoundError:
-    raise ImportError("inngest_durable.otel needs OpenTelemetry: pip install 'inngest-durable[otel]'") from None
-else:
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 

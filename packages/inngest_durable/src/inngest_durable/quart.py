@@ -11,18 +11,21 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from quart import Quart, Request, Response, current_app, has_request_context, has_websocket_context, request
-
-from . import _werkzeug
 from ._asgi import AsgiEdge
 from ._core import http
 from ._core.model import first_header
+from ._extras import needed_by
 from ._pass import PassKind
 from .endpoint import Endpoint
 from .errors import ConfigurationError
 from .exchange import BodyLateError, Lifecycle
 from .health import ALIVE, health
 from .output import output_or_events
+
+with needed_by(__name__, extra="quart"):
+    from quart import Quart, Request, Response, current_app, has_request_context, has_websocket_context, request
+
+    from . import _werkzeug
 
 __all__ = ["QuartAdapter", "current_pass", "endpoint_adapter"]
 

@@ -326,7 +326,8 @@ def test_command_without_click_says_what_to_install() -> None:
     program = "import sys; sys.modules['click'] = None; import inngest_durable.cli"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stderr) == (1, "this command needs click: pip install 'inngest-durable[cli]'\n")
+    told = 'this command needs click, which is not installed: pip install "inngest-durable[cli]"'
+    assert (done.returncode, done.stderr) == (1, f"{told}\n")
 
 
 def test_option_names_the_file(archive: Archive, command: Command, tmp_path: Path) -> None:
