@@ -134,6 +134,9 @@ def _do(db: Path, work: Callable[[Operator], Awaitable[T]]) -> T:
     except KeyboardInterrupt:
         # As shells do; 1 would say that nothing was changed.
         raise click.exceptions.Exit(130) from None
+    except UnicodeEncodeError as error:
+        # A shell hands on every byte; SQLite takes no half surrogate pair.
+        raise click.UsageError(f"not UTF-8: {error.object!a}") from error
     except (RunNotFoundError, NotPossibleError) as error:
         raise Refused(error) from error
     except (StoreError, sqlite3.Error, msgspec.MsgspecError) as error:

@@ -61,6 +61,13 @@ def test_list_keeps_to_status_endpoint_and_limit(archive: Archive, command: Comm
     assert ids("--endpoint", "nothing") == []
 
 
+def test_list_takes_any_limit(archive: Archive, command: Command) -> None:
+    """More than SQLite can count, too."""
+    run = archive.insert()
+
+    assert run.id in command.output("list", "--limit", "9" * 30)
+
+
 def test_list_gives_json(archive: Archive, command: Command) -> None:
     run = archive.ended(RunStatus.FAILED, failure=Failure("OutageError", "the bank is down"))
 
@@ -226,7 +233,12 @@ def test_prune_deletes_finished_runs_that_are_old_enough(archive: Archive, comma
 
 
 @pytest.mark.parametrize(
-    "arguments", [("prune",), ("prune", "--older-than", "soon"), ("list", "--status", "x"), ("x",)]
+    "arguments",
+    [
+        *(("prune",), ("prune", "--older-than", "soon"), ("list", "--status", "x"), ("x",)),
+        # A byte that is no UTF-8, as Python takes it from a shell.
+        *(("show", "\udcff"), ("cancel", "\udcff"), ("list", "--endpoint", "\udcff")),
+    ],
 )
 def test_wrong_usage(archive: Archive, command: Command, arguments: tuple[str, ...]) -> None:
     archive.insert()

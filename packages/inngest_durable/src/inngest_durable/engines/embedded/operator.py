@@ -75,7 +75,7 @@ class Operator:
 
     def listed(self, status: str, endpoint: str, limit: int) -> list[ListedRun]:
         """Return the newest runs; an empty *status* or *endpoint* means any."""
-        return self.store.listed(status, endpoint, limit)
+        return self.store.listed(status, endpoint, min(limit, _ALL))
 
     def record(self, run_id: str) -> RunRecord:
         """Return all that is recorded of a run. Raises `RunNotFoundError`."""
