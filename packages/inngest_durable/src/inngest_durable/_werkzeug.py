@@ -92,7 +92,9 @@ class WerkzeugAdapter:
 
 def _check_redirect_url(url: http.RedirectUrl | None) -> None:
     """Refuse what would lead clients astray: a relative *url* even to the endpoint, which would begin another run."""
-    if isinstance(url, str) and not http.is_location(url):
+    if url is None:
+        return
+    if not callable(url) and not (isinstance(url, str) and http.is_location(url)):
         raise ConfigurationError(
             f"async_redirect_url={url!r} is neither a path nor a full URL: write '/wait' or 'https://shop.example/wait'"
         )
@@ -100,6 +102,21 @@ def _check_redirect_url(url: http.RedirectUrl | None) -> None:
         raise ConfigurationError(
             f"async_redirect_url={url.__qualname__} is `async def`, but it is called without await: make it a `def`"
         )
+    if callable(url):
+        _check_parameters(url)
+
+
+def _check_parameters(url: Callable[..., str]) -> None:
+    try:
+        inspect.signature(url).bind(run_id="", token="")
+    except TypeError as error:
+        name = getattr(url, "__qualname__", type(url).__name__)
+        raise ConfigurationError(
+            f"async_redirect_url={name} cannot be called with run_id= and token=: {error}"
+        ) from error
+    except ValueError:
+        # Of some functions that are not written in Python nothing is known.
+        return
 
 
 def _built(rule: Any, params: Mapping[str, Any]) -> tuple[str, str] | None:

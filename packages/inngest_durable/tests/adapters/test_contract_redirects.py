@@ -78,9 +78,13 @@ def test_redirect_url_opens_the_run(tmp_path: Path, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "redirect_url", ["", "wait", "localhost:8000/wait", "//shop.example/wait", "?lang=de", "https:"]
+    "redirect_url",
+    [
+        *("", "wait", "localhost:8000/wait", "//shop.example/wait", "?lang=de", "https:"),
+        *("/wait here", "/wait\r\nX-Other: header", "/wait\n", b"/wait", 7),
+    ],
 )
-def test_redirect_url_that_is_none_is_refused(redirect_url: str) -> None:
+def test_redirect_url_that_is_none_is_refused(redirect_url: Any) -> None:
     """A relative one would lead below the endpoint's URL; an empty one to it, where it would begin a run each time."""
     with pytest.raises(ConfigurationError, match=r"is neither a path nor a full URL: write '/wait' or 'https://"):
         endpoint_adapter.with_options(async_redirect_url=redirect_url)
@@ -94,6 +98,26 @@ def test_callable_that_would_have_to_be_awaited_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match=r"url_of is `async def`.*make it a `def`"):
         endpoint_adapter.with_options(async_redirect_url=url_of)  # type: ignore[arg-type]
+
+
+def test_callable_with_other_parameters_is_refused() -> None:
+    """Each redirect would fail."""
+    with pytest.raises(ConfigurationError, match="<lambda> cannot be called with run_id= and token="):
+        endpoint_adapter.with_options(async_redirect_url=lambda run: f"/wait/{run}")
+
+
+@pytest.mark.parametrize(("made", "told"), [(None, "NoneType"), ("wait?token=secret", "a text that is neither")])
+def test_callable_that_returns_no_url_is_told(
+    tmp_path: Path, serve: Serve, caplog: pytest.LogCaptureFixture, made: Any, told: str
+) -> None:
+    """A relative one would lead below the endpoint's URL. It is not quoted: it holds the run's token."""
+    shop = open_shop(tmp_path, endpoint_adapter.with_options(async_redirect_url=lambda run_id, token: made))
+    site = serve(shop.app, shop.inngest)
+
+    assert site.get("/flaky?fail=1").status_code == 500
+    assert "<lambda> returned " + told in caplog.text
+    assert "secret" not in caplog.text
+    assert site.records.wait_for_only_run(timeout_seconds=5).status == "completed"
 
 
 def test_callable_makes_the_redirect_url(tmp_path: Path, serve: Serve) -> None:

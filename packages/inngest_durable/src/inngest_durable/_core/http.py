@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ..errors import ConfigurationError
 from .model import Headers, RecordedRequest, RecordedResponse, Run, RunStatus
 
 PREFIX = "/_inngest"
@@ -118,15 +119,27 @@ def wait_location(redirect_url: RedirectUrl | None, root_path: str, run_id: str,
     if redirect_url is None:
         return f"{quote(root_path)}{PREFIX}/runs/{run_id}/output?{urlencode({'token': token})}"
     if not isinstance(redirect_url, str):
-        return redirect_url(run_id=run_id, token=token)
+        return _made_by(redirect_url, run_id, token)
     base, mark, fragment = redirect_url.partition("#")
     prefix = quote(root_path) if base.startswith("/") else ""
     joint = "&" if "?" in base else "?"
     return f"{prefix}{base}{joint}{urlencode({'runId': run_id, 'token': token})}{mark}{fragment}"
 
 
+def _made_by(redirect_url: Callable[..., str], run_id: str, token: str) -> str:
+    made: object = redirect_url(run_id=run_id, token=token)
+    if isinstance(made, str) and is_location(made):
+        return made
+    # Not quoted: it may hold the token.
+    what = "a text that is neither a path nor a full URL" if isinstance(made, str) else type(made).__name__
+    name = getattr(redirect_url, "__qualname__", type(redirect_url).__name__)
+    raise ConfigurationError(f"async_redirect_url={name} returned {what}: return '/wait?…' or 'https://shop.example/…'")
+
+
 def is_location(redirect_url: str) -> bool:
     """Whether a text is a path of the application, or a full URL."""
+    if any(character <= " " for character in redirect_url):
+        return False
     if redirect_url.startswith("/"):
         return not redirect_url.startswith("//")
     parts = urlsplit(redirect_url)
