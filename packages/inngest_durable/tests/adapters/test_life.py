@@ -275,7 +275,7 @@ def test_thread_of_a_closed_loop_does_not_hold_up_the_next_attempt(tmp_path: Pat
     @shop.app.get("/")
     @shop.inngest.endpoint(retries=QUICK)
     async def handler() -> str:
-        return await step.run(StepOptions("charge", timeout="100ms"), shop.outside.held, "charge")
+        return await step.run(StepOptions("charge", timeout="500ms"), shop.outside.held, "charge")
 
     shop.inngest.init_app(shop.app)
 
