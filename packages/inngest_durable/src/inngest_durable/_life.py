@@ -172,7 +172,8 @@ class Life:
         try:
             yield
         finally:
-            if self._end is not None:
+            # A forked child that ends the parent's loop has nothing to stop.
+            if self._end is not None and self._pid == os.getpid():
                 self._end = self._loop = None
                 try:
                     await self._engine.stop(now=True)

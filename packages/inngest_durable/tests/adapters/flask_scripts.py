@@ -150,7 +150,38 @@ def fork_quart(folder: Path) -> None:
     asyncio.run(main())
 
 
-SCRIPTS = (exit_at_reentry, exit_in_step, exit_in_first_pass, end, fork_while_busy, fork_quart)
+class TellingEngine(EmbeddedEngine):
+    """Says in which process it is stopped."""
+
+    parent = os.getpid()
+
+    async def stop(self, *, now: bool = False) -> None:
+        """Stop the engine."""
+        say("stopped in the", "parent" if os.getpid() == self.parent else "child")
+        await super().stop(now=now)
+
+
+def fork_and_leave(folder: Path) -> None:
+    """Fork in a task on the engine's event loop, and leave the child through its copy of that loop."""
+    inngest = Inngest("quart", quart_adapter, TellingEngine(database_of(folder)), handle_signals=False)
+    inngest.init_app(Quart(__name__))
+
+    def fork() -> None:
+        pid = os.fork()
+        if not pid:
+            sys.exit()
+        os.waitpid(pid, 0)
+        # The child has closed what the two loops share: this one cannot be ended in order any more.
+        os._exit(0)
+
+    async def main() -> None:
+        await inngest.start()
+        fork()
+
+    asyncio.run(main())
+
+
+SCRIPTS = (exit_at_reentry, exit_in_step, exit_in_first_pass, end, fork_while_busy, fork_quart, fork_and_leave)
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)

@@ -10,7 +10,12 @@ from inngest_durable import ConfigurationError, EmbeddedEngine, Event, Inngest
 from inngest_durable.quart import endpoint_adapter
 from quart import Quart
 
-from packages.inngest_durable.tests.adapters.flask_scripts import fork_quart, fork_while_busy, run_script
+from packages.inngest_durable.tests.adapters.flask_scripts import (
+    fork_and_leave,
+    fork_quart,
+    fork_while_busy,
+    run_script,
+)
 from testkit.records import database_of
 
 
@@ -22,6 +27,11 @@ def test_child_of_a_busy_parent_has_all_its_threads(tmp_path: Path) -> None:
 def test_blocking_call_in_a_child_is_refused(tmp_path: Path) -> None:
     """It would wait for the parent's event loop, which does not run in the child."""
     assert run_script(fork_quart.__name__, tmp_path).stdout == "ConfigurationError\n"
+
+
+def test_child_that_ends_the_loop_stops_nothing(tmp_path: Path) -> None:
+    """An engine stops with its event loop; the copy of that loop in a child is not its loop."""
+    assert run_script(fork_and_leave.__name__, tmp_path).stdout == ""
 
 
 def test_blocking_call_after_the_loop_is_refused(tmp_path: Path) -> None:
