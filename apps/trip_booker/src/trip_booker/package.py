@@ -47,8 +47,9 @@ async def book_package() -> ResponseReturnValue:
         return {"success": False, "bookingId": booking_id, "error": error}, 409
 
     # All three are booked: from here on the package goes through, even if the mail server is away for an hour.
-    confirm = StepOptions("send-confirmation", retries=200)
-    await step.run(confirm, notifications.send_confirmation, booking_id, flight, hotel, car)
+    await step.run(
+        StepOptions("send-confirmation", retries=200), notifications.send_confirmation, booking_id, flight, hotel, car
+    )
 
     return {"success": True, "bookingId": booking_id, "bookings": {"flight": flight, "hotel": hotel, "car": car}}
 
