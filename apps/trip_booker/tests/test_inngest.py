@@ -103,6 +103,8 @@ def test_approval_is_told_to_the_page(fake: FakeInngest, demo: TripBooker) -> No
 def test_booking_that_ended_before_a_restart_is_found(fake: FakeInngest, demo: TripBooker) -> None:
     """The new process knows nothing of it: the server has its end, and the page gets its result."""
     httpx.get(f"{demo.url}{FLIGHT.path}?bookingId=BK-3", headers=who("BK-3"), timeout=30).raise_for_status()
+    # The client has its answer before the server does.
+    wait_until(lambda: [run.status for run in fake.runs] == ["Completed"], "the server to have the end")
     demo.kill()
     demo.start()
     demo.wait_ready()
