@@ -187,7 +187,11 @@ class TaskPass(Pass):
         # Before its task is made: where tasks begin at once, the step may end in that call.
         self._steps[executing] = None
         executing.task = loop.create_task(adrive(flow, effect, executing))
-        return await executing.result
+        try:
+            return await executing.result
+        except RunInterrupt:
+            self._expect_interrupt()
+            raise
 
     # Called by the executing steps.
 
@@ -243,7 +247,14 @@ class TaskPass(Pass):
             self._refused = True
             if self._parked_run:
                 self._wake_run()
+        self._expect_interrupt()
         self._raise_interrupt()
+
+    def _expect_interrupt(self) -> None:
+        # A branch that nobody awaits any more ends with it, and asyncio would log that as an error.
+        task = asyncio.current_task(self.loop)
+        if task is not None and task is not self._task:
+            task.add_done_callback(_retrieve_interrupt)
 
     def _wake_run(self) -> None:
         quiet = self.claim.run.quiet_seconds
@@ -275,3 +286,9 @@ TaskPass.perform.__qualname__ = "inngest_durable.step"
 def _resume(future: asyncio.Future[Memo | None], final: Memo | None) -> None:
     if not future.done():
         future.set_result(final)
+
+
+def _retrieve_interrupt(task: asyncio.Task[Any]) -> None:
+    # By its private name first: to ask a task for its exception counts as having seen it, whatever it is.
+    if isinstance(getattr(task, "_exception", None), RunInterrupt):
+        task.exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -69,8 +70,14 @@ async def by_polling(branch: Branch) -> Any:
 @pytest.mark.parametrize("awaited", [by_a_queue, by_an_event, by_a_consumer, by_polling], ids=lambda way: way.__name__)
 @in_virtual_time
 async def test_handler_that_waits_for_a_parked_branch_is_left(awaited: Callable[[Branch], Awaitable[Any]]) -> None:
-    """It cannot know that the branch was interrupted; without being cancelled it would wait for ever."""
+    """
+    It cannot know that the branch was interrupted; without being cancelled it would wait for ever.
+
+    Nor is it an error that nobody awaits that branch.
+    """
     process, work = Process(), Work()
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
     async def branch(name: str) -> str:
         await step.sleep("pause", "1h")
@@ -82,6 +89,10 @@ async def test_handler_that_waits_for_a_parked_branch_is_left(awaited: Callable[
     async with asyncio.timeout(10 * HOUR):
         assert await process.run_to_end(handle) == ["a", "b"]
     assert sorted(work.calls) == ["a", "a", "b", "b"]
+    # Asyncio complains of a task when it is collected.
+    del process
+    gc.collect()
+    assert complaints == []
 
 
 @in_virtual_time
