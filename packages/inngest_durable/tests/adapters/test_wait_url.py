@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from inngest_durable import EmbeddedEngine
 
 from packages.inngest_durable.tests.adapters.site import RUN_ID, Site
 from testkit.servers import UvicornThread
+from testkit.waiting import wait_until
 
 WAITERS = 20
 
@@ -88,12 +90,19 @@ def test_waiter_that_leaves_does_not_disturb_others(site: Site) -> None:
     assert site.get(location).text == "one two"
 
 
+def wait_until_held(site: Site) -> None:
+    """Return once a client is held. One that comes after a stop would start the engine again."""
+    engine = site.inngest.engine
+    assert isinstance(engine, EmbeddedEngine)
+    wait_until(lambda: engine.followers, "the client to be held")
+
+
 def test_stop_sends_waiters_round_again(site: Site) -> None:
     """When the engine stops, a held request is sent to the same URL, and counted."""
     location = site.get("/long-sleep").headers["location"]
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(site.get, location)
-        site.visits.wait_for(location.split("?")[0])
+        wait_until_held(site)
         site.server.call(site.inngest.stop)
         answer = held.result(20)
 
@@ -107,7 +116,7 @@ def test_last_round_answers_that_the_run_goes_on(site: Site) -> None:
     location = redirect.headers["location"]
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(site.get, f"{location}&n=14")
-        site.visits.wait_for(location.split("?")[0])
+        wait_until_held(site)
         site.server.call(site.inngest.stop)
         answer = held.result(20)
 
