@@ -13,15 +13,13 @@ from typing import Any
 
 from ._asgi_messages import (
     ASGIApp,
-    Body,
+    AsgiExchange,
+    ClientExchange,
     Message,
     Receive,
-    Recorder,
-    ReentryRecorder,
+    Reentry,
     Scope,
     Send,
-    nowhere,
-    replay_body,
 )
 from ._core import http
 from ._core.model import RecordedRequest, RecordedResponse
@@ -29,7 +27,7 @@ from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
 from .engines.inngest.answers import refused_answer
 from .errors import RequestTooLargeError
-from .exchange import HOLDER_KEY, Holder, Lifecycle
+from .exchange import HOLDER_KEY, Lifecycle
 
 logger = logging.getLogger("inngest_durable")
 
@@ -51,10 +49,18 @@ class AsgiEdge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http":
+            exchange = ClientExchange(scope, receive, send, self._client.limits)
             if self._client.engine.takes_dispatches and http.is_dispatch(scope["headers"]):
-                await self._dispatch(scope, receive, send)
-            else:
-                await self._first_pass(scope, receive, send)
+                await self._dispatch(exchange, send)
+                return
+            scope[HOLDER_KEY] = exchange
+            try:
+                await self._serve(scope, exchange.receive, exchange)
+            finally:
+                # A server may keep the scope, which must not keep the exchange: it would be left to the cycle
+                # collector. An edge inside this one, of an application that is reached through this one, may have
+                # done it.
+                scope.pop(HOLDER_KEY, None)
         elif scope["type"] == "lifespan":
             self._state = scope.get("state")
             await self._app(scope, self._draining(receive), self._starting(send))
@@ -63,22 +69,15 @@ class AsgiEdge:
 
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application, with the recorded request."""
-        request = claim.run.request
+        exchange = Reentry(claim, self._client.limits)
+        await self._serve(self._scope_of(claim.run.request, exchange), exchange.receive, exchange)
+        if exchange.current_pass is None:
+            await conclude_unreached(self._client, claim, exchange.response or SERVER_ERROR)
 
-        async def recorded_request() -> RecordedRequest:
-            return request
-
-        holder = Holder(recorded_request, claim)
-        recorder = ReentryRecorder(holder, nowhere, request.method, self._client.limits)
-        receive = replay_body(request.body, recorder.sent)
-        await self._exchange(self._scope_of(request, holder), receive, recorder)
-        if holder.current_pass is None:
-            await conclude_unreached(self._client, claim, recorder.response or SERVER_ERROR)
-
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, exchange: ClientExchange, send: Send) -> None:
         """Give a request that starts a later pass to the engine: the application sees what the run has recorded."""
         try:
-            answer = await self._dispatched(Body(scope, receive, self._client.limits.request_body))
+            answer = await self._dispatched(exchange)
         except asyncio.CancelledError:
             # The web server is stopping, and would answer in its own way: Inngest takes that for the end of the run.
             await self._send_dispatched(refused_answer(503, "the process stops"), send)
@@ -90,52 +89,39 @@ class AsgiEdge:
             answer = refused_answer(503, "the application's log says why")
         await self._send_dispatched(answer, send)
 
-    async def _dispatched(self, body: Body) -> RecordedResponse:
+    async def _dispatched(self, exchange: ClientExchange) -> RecordedResponse:
         if not self._client.is_started():
             await self._client.start()
-        await body.whole()
-        return await self._client.engine.dispatch(await body.request())
+        await exchange.whole()
+        return await self._client.engine.dispatch(await exchange.request())
 
     async def _send_dispatched(self, answer: RecordedResponse, send: Send) -> None:
         await send({"type": "http.response.start", "status": answer.status, "headers": http.framed(answer)})
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
-    async def _first_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limits = self._client.limits
-        body = Body(scope, receive, limits.request_body)
-        body.holder = scope[HOLDER_KEY] = holder = Holder(body.request)
-        try:
-            await self._exchange(scope, body.receive, Recorder(holder, send, scope["method"], limits))
-        finally:
-            # Scope, holder and body refer to each other: without this, each request is left to the cycle collector.
-            # An edge inside this one, of an application that is reached through this one, may have done it.
-            scope.pop(HOLDER_KEY, None)
-            body.holder = None
-
-    async def _exchange(self, scope: Scope, receive: Receive, recorder: Recorder) -> None:
-        holder = recorder.holder
+    async def _serve(self, scope: Scope, receive: Receive, exchange: AsgiExchange) -> None:
         broken: Exception | None = None
         try:
-            await self._app(scope, receive, recorder.send)
+            await self._app(scope, receive, exchange.send)
         except Exception as error:
             broken = error
             # The framework let its own or the handler's error through (as in testing mode): the server answers 500.
-            if not recorder.started:
-                recorder.response = SERVER_ERROR
-            if holder.claim is None:
+            if not exchange.started:
+                exchange.response = SERVER_ERROR
+            if exchange.claim is None:
                 raise
-            logger.exception("the application raised at a re-entry [run=%s]", holder.claim.run.id)
+            logger.exception("the application raised at a re-entry [run=%s]", exchange.claim.run.id)
         finally:
-            current = holder.current_pass
-            if current is not None and holder.ending is not None:
-                ending = conclude(self._client, current, holder.ending, recorder.response, broken)
-                if recorder.response is None and current.claim.accepted:
+            current = exchange.current_pass
+            if current is not None and exchange.ending is not None:
+                ending = conclude(self._client, current, exchange.ending, exchange.response, broken)
+                if exchange.response is None and current.claim.accepted:
                     # In mid-response: an exchange that the server cancels must not keep the run from ending.
                     await asyncio.shield(self._client.engine.spawn(ending))
                 else:
                     await ending
 
-    def _scope_of(self, request: RecordedRequest, holder: Holder) -> Scope:
+    def _scope_of(self, request: RecordedRequest, exchange: Reentry) -> Scope:
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -150,7 +136,7 @@ class AsgiEdge:
             "client": request.client,
             "server": request.server,
             "extensions": {},
-            HOLDER_KEY: holder,
+            HOLDER_KEY: exchange,
         }
         if self._state is not None:
             # As a server does: each request gets its own copy of what the lifespan left there.

@@ -1,6 +1,6 @@
 """
-What the ASGI edge does with the messages of one exchange: the request's body is kept for the record, and so is the
-response, unless another one is sent in its place.
+One exchange over ASGI: the request's body is kept for the record, and so is the response, unless another one is sent
+in its place.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ._core import http
 from ._core.limits import Limits
 from ._core.model import Headers, RecordedRequest, RecordedResponse
 from ._recording import Kept, KeptResponse
+from .engines.base import Claim
 from .errors import RequestTooLargeError
 from .exchange import BodyLateError, Holder
 
@@ -29,110 +30,57 @@ _BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
 _TURNS = 8
 
 
-class Body:
-    """Passes the request's messages on, and keeps the body for the record."""
+class AsgiExchange(Holder):
+    """
+    The holder of an exchange over ASGI. Passes the framework's response on, or its substitute, and keeps what ends the
+    run.
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
-        self.holder: Holder | None = None
-        # A copy, since middleware in between could otherwise change what is re-entered later.
-        self._scope = {**scope, "headers": tuple(scope["headers"])}
-        self._receive = receive
-        self._kept = Kept("request_body", limit)
-        self._complete = False
-        self._awaited: asyncio.Future[None] | None = None
+    One object for all, since most of what a request costs is the garbage that it leaves.
 
-    async def receive(self) -> Message:
-        """Return the next message from the client."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._kept.add(message.get("body", b""))
-            if not message.get("more_body", False):
-                self._complete = True
-                if self._awaited is not None and not self._awaited.done():
-                    self._awaited.set_result(None)
-        elif message["type"] == "http.disconnect" and self.holder is not None:
-            _interrupt(self.holder, "the client went away")
-        return message
+    Args:
+        send: Takes what goes to the client.
+        method: The request's method.
+        limits: How much is kept.
+        claim: See `Holder`.
 
-    async def whole(self) -> None:
-        """Read the body to its end, if no framework does. Raises ConnectionAbortedError if the client has gone."""
-        while not self._complete:
-            if (await self.receive())["type"] == "http.disconnect":
-                raise ConnectionAbortedError("the client went away before its request had come in whole")
+    Attributes:
+        started: Whether the framework has begun to answer.
+        response: What went out whole, or None.
+    """
 
-    async def request(self) -> RecordedRequest:
-        """Return the request, when its body has come in whole. Raises `RequestTooLargeError`, `BodyLateError`."""
-        scope = self._scope
-        # The framework reads the body in a task of its own, which may begin after this.
-        if not self._complete and not _may_have_body(scope):
-            # No header announces a body, so a server sends none. A test client's body arrives in a few turns.
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
-        elif not self._complete:
-            self._awaited = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(self.holder.body_seconds if self.holder is not None else None):
-                    await self._awaited
-            except TimeoutError as error:
-                raise BodyLateError from error
-        if (excess := self._kept.excess) is not None:
-            raise RequestTooLargeError(excess)
-        client, server = scope.get("client"), scope.get("server")
-        return RecordedRequest(
-            method=scope["method"],
-            scheme=scope.get("scheme", "http"),
-            root_path=scope.get("root_path", ""),
-            path=scope["path"],
-            raw_path=scope.get("raw_path") or scope["path"].encode(),
-            query_string=scope.get("query_string", b""),
-            headers=tuple(map(tuple, scope["headers"])),
-            client=tuple(client) if client else None,
-            server=tuple(server) if server else None,
-            http_version=scope.get("http_version", "1.1"),
-            body=self._kept.whole(),
-        )
+    started = False
+    response: RecordedResponse | None = None
+    _substituted = False
+    _kept: KeptResponse | None = None
 
-
-class Recorder:
-    """Passes the framework's response on, or its substitute, and keeps what ends the run."""
-
-    def __init__(self, holder: Holder, send: Send, method: str, limits: Limits) -> None:
-        self.holder = holder
-        self.started = False
-        self.response: RecordedResponse | None = None
+    def __init__(self, send: Send, method: str, limits: Limits, claim: Claim | None = None) -> None:
+        self.claim = claim
         self._send = send
         self._method = method
-        self._limit = limits.response
-        self._substituted = False
-        self._kept: KeptResponse | None = None
+        self._limits = limits
 
     async def send(self, message: Message) -> None:
         """Take one message from the framework."""
         if message["type"] == "http.response.start":
-            await self._start(message)
+            self.started = True
+            if self.substitute is not None:
+                await self._send_substitute(self.substitute(tuple(message.get("headers", ()))))
+            else:
+                await self._send(self._started(message))
         elif not self._substituted:
             await self._send(message)
             if self._kept is not None and message["type"] == "http.response.body":
                 self._keep(self._kept, message.get("body", b""), not message.get("more_body", False))
 
-    async def _start(self, message: Message) -> None:
-        self.started = True
-        holder = self.holder
+    def _started(self, message: Message) -> Message:
+        """Return the first *message* of a response with the run that it belongs to, if there is one."""
+        claim = self.claim or (None if self.current_pass is None else self.current_pass.claim)
+        if claim is None:
+            return message
         headers: Headers = tuple(message.get("headers", ()))
-        if holder.substitute is not None:
-            self._substituted = True
-            answer = holder.substitute(headers)
-            if isinstance(answer, http.StreamedResponse):
-                await self._send_stream(answer)
-            else:
-                await self._send_whole(answer)
-            return
-        run = holder.claim or (holder.current_pass.claim if holder.current_pass is not None else None)
-        if run is not None and run.accepted:
-            self._kept = KeptResponse(message["status"], headers, self._limit)
-        if run is not None:
-            message = {**message, "headers": [*headers, (http.RUN_ID_HEADER, run.run.id.encode())]}
-        await self._send(message)
+        if claim.accepted:
+            self._kept = KeptResponse(message["status"], headers, self._limits.response)
+        return {**message, "headers": [*headers, (http.RUN_ID_HEADER, claim.run.id.encode())]}
 
     def _keep(self, kept: KeptResponse, chunk: bytes, is_last: bool) -> None:
         """Note that *chunk* has been sent."""
@@ -143,6 +91,13 @@ class Recorder:
         # A server that has seen the declared length may end the connection before the framework's last, empty chunk.
         if is_last or kept.has_declared_length:
             self.response = kept.recorded()
+
+    async def _send_substitute(self, answer: http.Answer) -> None:
+        self._substituted = True
+        if isinstance(answer, http.StreamedResponse):
+            await self._send_stream(answer)
+        else:
+            await self._send_whole(answer)
 
     async def _send_whole(self, response: RecordedResponse) -> None:
         headers = http.framed(response)
@@ -160,17 +115,108 @@ class Recorder:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class ReentryRecorder(Recorder):
+class ClientExchange(AsgiExchange):
     """
-    The recorder of a re-entry.
+    An exchange with a client: passes the request's messages on, and keeps the body for the record.
+
+    Args:
+        scope: The request's scope.
+        receive: Returns what comes from the client.
+        send, limits: See `AsgiExchange`.
+    """
+
+    _is_complete = False
+    _awaited: asyncio.Future[None] | None = None
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+        super().__init__(send, scope["method"], limits)
+        # A copy, since middleware in between could otherwise change what is re-entered later.
+        self._scope = {**scope, "headers": tuple(scope["headers"])}
+        self._receive = receive
+        self._body = Kept("request_body", limits.request_body)
+
+    async def receive(self) -> Message:
+        """Return the next message from the client."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._body.add(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._is_complete = True
+                if self._awaited is not None and not self._awaited.done():
+                    self._awaited.set_result(None)
+        elif message["type"] == "http.disconnect" and self.current_pass is not None:
+            self.current_pass.interrupt("the client went away")
+        return message
+
+    async def whole(self) -> None:
+        """Read the body to its end, if no framework does. Raises ConnectionAbortedError if the client has gone."""
+        while not self._is_complete:
+            if (await self.receive())["type"] == "http.disconnect":
+                raise ConnectionAbortedError("the client went away before its request had come in whole")
+
+    async def request(self) -> RecordedRequest:
+        """Return the request, when its body has come in whole. Raises `RequestTooLargeError`, `BodyLateError`."""
+        if not self._is_complete:
+            await self._completed()
+        if (excess := self._body.excess) is not None:
+            raise RequestTooLargeError(excess)
+        scope = self._scope
+        client, server = scope.get("client"), scope.get("server")
+        return RecordedRequest(
+            method=scope["method"],
+            scheme=scope.get("scheme", "http"),
+            root_path=scope.get("root_path", ""),
+            path=scope["path"],
+            raw_path=scope.get("raw_path") or scope["path"].encode(),
+            query_string=scope.get("query_string", b""),
+            headers=tuple(map(tuple, scope["headers"])),
+            client=tuple(client) if client else None,
+            server=tuple(server) if server else None,
+            http_version=scope.get("http_version", "1.1"),
+            body=self._body.whole(),
+        )
+
+    async def _completed(self) -> None:
+        # The framework reads the body in a task of its own, which may begin after this.
+        if not _may_have_body(self._scope):
+            # No header announces a body, so a server sends none. A test client's body arrives in a few turns.
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            return
+        self._awaited = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                await self._awaited
+        except TimeoutError as error:
+            raise BodyLateError from error
+
+
+class Reentry(AsgiExchange):
+    """
+    An exchange with nobody: a later pass of *claim*'s run.
 
     Attributes:
         sent: Whether the framework's response is complete.
     """
 
-    def __init__(self, holder: Holder, send: Send, method: str, limits: Limits) -> None:
-        super().__init__(holder, send, method, limits)
+    claim: Claim
+    _is_given = False
+
+    def __init__(self, claim: Claim, limits: Limits) -> None:
+        super().__init__(_nowhere, claim.run.request.method, limits, claim)
         self.sent = asyncio.Event()
+
+    async def request(self) -> RecordedRequest:
+        """Return the request that was recorded."""
+        return self.claim.run.request
+
+    async def receive(self) -> Message:
+        """Give the body once, then the disconnect when the response is complete: earlier, it would end the handler."""
+        if self._is_given:
+            await self.sent.wait()
+            return {"type": "http.disconnect"}
+        self._is_given = True
+        return {"type": "http.request", "body": self.claim.run.request.body, "more_body": False}
 
     async def send(self, message: Message) -> None:
         """Take one message from the framework."""
@@ -186,25 +232,5 @@ def _may_have_body(scope: Scope) -> bool:
     return any(name.lower() in _BODY_HEADERS for name, _ in scope["headers"])
 
 
-async def nowhere(message: Message) -> None:
-    """Take a re-entry's response: nobody is connected, and the recorder has kept it."""
-
-
-def replay_body(body: bytes, sent: asyncio.Event) -> Receive:
-    """Give the body once, and the disconnect when the response is complete: earlier, it would cancel the handler."""
-    given = False
-
-    async def receive() -> Message:
-        nonlocal given
-        if given:
-            await sent.wait()
-            return {"type": "http.disconnect"}
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
-
-
-def _interrupt(holder: Holder, reason: str) -> None:
-    if holder.current_pass is not None:
-        holder.current_pass.interrupt(reason)
+async def _nowhere(message: Message) -> None:
+    """Take a re-entry's response: nobody is connected, and the exchange has kept it."""

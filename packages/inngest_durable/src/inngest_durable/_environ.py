@@ -88,7 +88,7 @@ class Body:
         # Without a length, only a server that ends the stream itself may be asked for more.
         return sys.maxsize if self._environ.get("wsgi.input_terminated") else 0
 
-    async def request(self) -> RecordedRequest:
+    def request(self) -> RecordedRequest:
         """Return the request; its body must be complete. Raises `RequestTooLargeError`."""
         if (excess := self._kept.excess) is not None:
             raise RequestTooLargeError(excess)

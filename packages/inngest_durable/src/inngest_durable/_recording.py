@@ -22,15 +22,19 @@ class Kept:
         self._limit = limit
         self._most = most
         self._size = 0
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes] | None = None
 
     def add(self, chunk: bytes) -> None:
         """Take what comes next."""
+        if not chunk:
+            return
         self._size += len(chunk)
-        if self._size <= self._most:
-            self._chunks.append(chunk)
+        if self._size > self._most:
+            self._chunks = None
+        elif self._chunks is None:
+            self._chunks = [chunk]
         else:
-            self._chunks.clear()
+            self._chunks.append(chunk)
 
     @property
     def size(self) -> int:
@@ -49,7 +53,7 @@ class Kept:
 
     def whole(self) -> bytes:
         """Return all of them, if `excess` is None."""
-        return b"".join(self._chunks)
+        return b"".join(self._chunks) if self._chunks else b""
 
 
 class KeptResponse(Kept):

@@ -20,7 +20,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ._core import http
-from ._core.model import Headers, RecordedResponse
+from ._core.model import Headers, RecordedRequest, RecordedResponse
 from ._environ import Body, environ_of, headers_of
 from ._portal import portal
 from ._recording import KeptResponse
@@ -52,8 +52,12 @@ class WsgiHolder(Holder):
     """
 
     def __init__(self, body: Body, claim: Claim | None = None) -> None:
-        super().__init__(body.request, claim)
+        super().__init__(claim)
         self.body = body
+
+    async def request(self) -> RecordedRequest:
+        """Return the request as the edge got it."""
+        return self.body.request()
 
 
 class WsgiEdge:
@@ -100,7 +104,7 @@ class WsgiEdge:
     async def _dispatched(self, body: Body) -> RecordedResponse:
         if not self._client.is_started():
             await self._client.start()
-        return await self._client.engine.dispatch(await body.request())
+        return await self._client.engine.dispatch(body.request())
 
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application, with the recorded request."""

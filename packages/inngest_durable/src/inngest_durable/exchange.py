@@ -6,6 +6,7 @@ Knows no framework. `endpoint` runs the pass; the edges and the adapters are the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -37,17 +38,19 @@ class BodyLateError(Exception):
     """The body of a request has not come in whole within the time that the framework allows."""
 
 
-class Holder:
+class Holder(ABC):
     """
     What the edge and the endpoint of one exchange share, carried in the ASGI scope or the WSGI environ.
 
     No network client can put one there, which is why nothing in a request can re-enter a run. Copying gives the holder
     itself: some middleware deep-copies the scope.
 
-    Attributes:
-        request: Returns the request as the edge got it, when its body is complete.
-        body_seconds: How long `request` waits for the body before it raises `BodyLateError`; None for no limit.
+    Args:
         claim: The run to re-enter, or None for a client's request.
+
+    Attributes:
+        body_seconds: How long `request` waits for the body before it raises `BodyLateError`; None for no limit.
+        claim: As given.
         current_pass: The pass, once the request has reached its endpoint.
         ending: How the run ends if the framework's response goes out whole; None if it does not end here.
         key: The ``Idempotency-Key`` of a client's request, as the framework sees it, or None.
@@ -55,15 +58,23 @@ class Holder:
         substitute: Makes the response to send in place of the framework's, from the framework's headers.
     """
 
-    def __init__(self, request: Callable[[], Awaitable[RecordedRequest]], claim: Claim | None = None) -> None:
-        self.request = request
-        self.body_seconds: float | None = None
+    body_seconds: float | None = None
+    current_pass: Pass | None = None
+    ending: Ending | None = None
+    key: str | None = None
+    owner: str | None = None
+    substitute: Substitute | None = None
+
+    def __init__(self, claim: Claim | None = None) -> None:
         self.claim = claim
-        self.current_pass: Pass | None = None
-        self.ending: Ending | None = None
-        self.key: str | None = None
-        self.owner: str | None = None
-        self.substitute: Substitute | None = None
+
+    @abstractmethod
+    async def request(self) -> RecordedRequest:
+        """
+        Return the request as the edge got it, when its body is complete.
+
+        Raises `RequestTooLargeError`, or `BodyLateError` if it takes longer than `body_seconds`.
+        """
 
     def answer(self, response: http.Answer) -> None:
         """Let the edge send *response* in place of the framework's, of which only the CORS headers are kept."""

@@ -81,7 +81,8 @@ class TracedEndpoint(Endpoint):
         """Begin a pass, and its span."""
         begun: list[Context] = []
         if holder.claim is None:
-            holder.request = partial(self._traced_request, holder.request, begun)
+            ask = partial(self._traced_request, holder.request, begun)
+            holder.request = ask  # type: ignore[method-assign]  # of this holder alone
         else:
             begun.append(self._begin("reentry", holder.claim.run.request))
         try:
