@@ -141,6 +141,7 @@ def _leave(connection: Connection) -> None:
 def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exception], tells: bool) -> Rows:
     failures = refused.copy()
     size = _TRANSACTION
+    told = TELL if tells else {}
     events = _Events(cursor)
     cursor.execute("BEGIN IMMEDIATE")
     if tells:
@@ -150,13 +151,14 @@ def _transaction(cursor: Cursor, batch: Sequence[Group], refused: dict[int, Exce
             continue
         try:
             for write in writes:
-                written = EXECUTE[type(write)](cursor, write)
+                kind = type(write)
+                written = EXECUTE[kind](cursor, write)
                 if not written:
                     failures[index] = _fenced(write)
                     break
                 size += written
-                if tells and (tell := TELL.get(type(write))) is not None:
-                    events.add(tell(write))
+                if kind in told:
+                    events.add(told[kind](write))
         except Exception as error:
             if _blames_row(error):
                 raise _RefusedError(index) from error
@@ -217,14 +219,13 @@ def resolve(batch: Sequence[Group], failures: dict[int, Exception]) -> None:
         # The caller may have been cancelled meanwhile.
         if future.done():
             continue
-        error = failures.get(index) if failures else None
         try:
-            if error is None:
+            if index not in failures:
                 future.set_result(None)
-            else:
-                future.set_exception(error)
-                # Not every write is awaited, and asyncio would log an error that nobody looked at.
-                future.exception()
+                continue
+            future.set_exception(failures[index])
+            # Not every write is awaited, and asyncio would log an error that nobody looked at.
+            future.exception()
         except RuntimeError:
             # It belongs to a loop that was closed meanwhile: nobody is there to be told.
             continue

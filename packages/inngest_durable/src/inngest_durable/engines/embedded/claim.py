@@ -63,6 +63,7 @@ class EmbeddedClaim:
         self._inserted: asyncio.Future[None] | None = None
         self._row: Insert | None = None
         self._engine = engine
+        self._now = engine.clock.now
         self._store: Writable = store
         self._first = not accepted
         self._recovered = run.recoveries > 0
@@ -101,7 +102,7 @@ class EmbeddedClaim:
     def begin_attempt(self, key: str, attempt: int) -> None:
         """Note that an attempt of a step begins, for the run events."""
         engine = self._engine
-        self.attempts[key] = Attempt(attempt, engine.clock.now())
+        self.attempts[key] = Attempt(attempt, self._now())
         if not engine.starts.ticks:
             engine.starts.tick()
 
@@ -123,7 +124,7 @@ class EmbeddedClaim:
         run, attempt = self.run, self.attempts.pop(memo.key, None)
         progress = self._recovered and memo.is_final
         started_at = None if attempt is None else attempt.at
-        write = saving(run.id, run.epoch, memo, progress, self._engine.clock.now(), started_at)
+        write = saving(run.id, run.epoch, memo, progress, self._now(), started_at)
         return self._store.write(write) if self._row is None else self._write(write)
 
     async def save_with(self, memo: Memo, along: Along) -> Memo:
@@ -134,7 +135,7 @@ class EmbeddedClaim:
         """
         self.accept_soon()
         self._waits = self._waits or memo.op.waits_for_others
-        run, now, found = self.run, self._engine.clock.now(), Found()
+        run, now, found = self.run, self._now(), Found()
         progress = self._recovered and memo.is_final
         await self._write(SaveMemoWith(run.id, run.epoch, run.app_id, memo, along, now, found, progress))
         if isinstance(along, Invoke):
@@ -152,7 +153,7 @@ class EmbeddedClaim:
 
     def new_child(self, key: str, endpoint: str, request: RecordedRequest, timeout_seconds: float | None) -> Run:
         """Return a run for the step *key* to invoke; it begins when `save_with` is called with it."""
-        now = self._engine.clock.now()
+        now = self._now()
         return Run(
             new_ulid(),
             self.run.app_id,
@@ -168,20 +169,20 @@ class EmbeddedClaim:
     async def park(self, park: Park, why: str = "", failure: Failure | None = None) -> None:
         """Let the run wait; resolves when that is durable. Raises `FencedError`."""
         self.accept_soon()
-        run, now, found, seen = self.run, self._engine.clock.now(), Found(), self._seen
+        run, now, found, seen = self.run, self._now(), Found(), self._seen
         await self._write(ParkRun(run.id, run.epoch, park, now, why, failure, seen, found))
         self._engine.note_parked(now if found.due else park.wake_at)
 
     def release(self) -> None:
         """Leave the run to whichever worker is next, and let this pass write nothing more: the engine stops."""
         if self.accepted:
-            run, now = self.run, self._engine.clock.now()
+            run, now = self.run, self._now()
             self._write(ParkRun(run.id, run.epoch, Park(now, run.attempt, run.quiet_seconds), now, "the process stops"))
         self._store = _Released()
 
     async def wake(self, quiet_seconds: float) -> None:
         """Make the run that this pass parked due at once, unless a later pass has begun."""
-        now = self._engine.clock.now()
+        now = self._now()
         try:
             await self._store.write(WakeRun(self.run.id, self.run.epoch, now, quiet_seconds))
         except FencedError:
@@ -197,7 +198,7 @@ class EmbeddedClaim:
         self.accept_soon()
         alone = not self._waits and not is_child(self.run)
         found = None if alone else Found()
-        end = FinishRun(self.run.id, self.run.epoch, finish, self._engine.clock.now(), alone, found)
+        end = FinishRun(self.run.id, self.run.epoch, finish, self._now(), alone, found)
         done = self._write(end, lazy=self._first)
         if found is not None:
             done.add_done_callback(lambda _: self._engine.tell_found(found))

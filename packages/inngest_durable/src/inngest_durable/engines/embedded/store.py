@@ -145,7 +145,7 @@ class SqliteStore:
         """
         if self._writer is None:
             raise StoreError("the store is not open")
-        return self._writer.write(writes, lazy)
+        return self._writer.write(*writes, lazy=lazy)
 
     def run(self, run_id: str) -> Run | None:
         """Return a run, or None."""

@@ -83,7 +83,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="inngest-writer", daemon=True)
         self._thread.start()
 
-    def write(self, writes: tuple[Write, ...], lazy: bool = False) -> asyncio.Future[None]:
+    def write(self, *writes: Write, lazy: bool = False) -> asyncio.Future[None]:
         """Queue a group; the future resolves when it is on disk. A *lazy* one waits some time for others."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -119,7 +119,7 @@ class Writer:
             async with asyncio.timeout(timeout_seconds):
                 # An empty group resolves when everything before it has; again, for what was queued meanwhile.
                 while self._queue or self._scheduled:
-                    await self.write(())
+                    await self.write()
         self._closed = True
         self._stopping.set()
         self._handed.put(None)

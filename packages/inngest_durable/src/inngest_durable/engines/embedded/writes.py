@@ -61,6 +61,17 @@ _PRUNE_RUN_EVENTS = QUERIES["prune_run_events"]
 # Orders the steps of one pass, and its run's events.
 NUMBERS = Numbers()
 
+# Of this process: to ask the system for each row would take as long as to bind the row.
+_pid = os.getpid()
+
+
+def _renew_pid() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_renew_pid)
+
 _NO_IDEMPOTENCY = Idempotency("", "", "")
 _CANCELLED = Finish(RunStatus.CANCELLED, None)
 
@@ -84,7 +95,7 @@ def _insert(cursor: Cursor, write: Insert) -> int:
                 run.endpoint,
                 request,
                 run.owner,
-                os.getpid(),
+                _pid,
             ),
         )
     else:
@@ -114,7 +125,7 @@ def _insert_with_all(cursor: Cursor, run: Run, request: bytearray) -> None:
             run.endpoint,
             request,
             run.owner,
-            os.getpid() if run.owner else -1,
+            _pid if run.owner else -1,
         ),
     )
 
