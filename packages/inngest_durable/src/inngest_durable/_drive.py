@@ -49,10 +49,11 @@ async def adrive(flow: StepFlow, effect: Effect, performer: Performer) -> None:
 
     Raises only `asyncio.CancelledError`, when this task is cancelled.
     """
+    perform = performer.perform
     try:
         while True:
             try:
-                value = await performer.perform(effect)
+                value = await perform(effect)
             except Exception as error:
                 if not isinstance(effect, Call):
                     raise

@@ -7,7 +7,7 @@ On asyncio, branches begin in the order in which the handler's code makes them. 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 from ._core.journal import Branch, Journal, StepIdentity
@@ -58,7 +58,7 @@ class SharedJournal(Journal):
         self._lock = threading.Lock()
 
     def identify(
-        self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str], in_flight: bool = False
+        self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str], in_flight: Sized | int = 0
     ) -> StepIdentity:
         with self._lock:
             return super().identify(step_id, branch, make_fingerprint, in_flight)

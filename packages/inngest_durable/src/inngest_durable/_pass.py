@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sized
 from functools import partial
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -79,6 +79,8 @@ class Pass(ABC):
         over: Whether the handler has returned.
         released: Whether it was let go, so that nobody waits for its steps.
         journal_type: What keeps the memos.
+        in_flight: The steps that execute or are parked, or their number.
+        current_task: Returns what runs the calling code: the asyncio task, or the thread.
         endpoints: Finds endpoints for steps that call them.
     """
 
@@ -88,6 +90,8 @@ class Pass(ABC):
     # What few passes need is made when they need it: most of what a request costs is the garbage that it leaves.
     _wake_times: tuple[float, ...] = ()
     journal_type: type[Journal] = Journal
+    in_flight: Sized | int
+    current_task: Callable[[], object]
     endpoints: Endpoints
 
     def __init__(
@@ -101,7 +105,6 @@ class Pass(ABC):
             claim.run.id, claim.memos, self.clock.now, random.random, limits or _DEFAULT_LIMITS
         )
         self._engine = engine
-        self._root = Branch()
 
     @abstractmethod
     def interrupt(self, reason: str) -> None:
@@ -131,16 +134,16 @@ class Pass(ABC):
         self, scope: _context.Scope, step_id: str, make_fingerprint: Callable[[], str]
     ) -> tuple[StepIdentity, Branch]:
         """Take the key of a step, in the order in which the handler's code calls them."""
-        branch, task = scope.branch, self._current_task()
+        branch, task = scope.branch, self.current_task()
         if scope.task is task:
-            step = self.journal.identify(step_id, branch, make_fingerprint, self._has_steps_in_flight())
+            step = self.journal.identify(step_id, branch, make_fingerprint, self.in_flight)
             if branch.prefix == scope.prefix:
                 return step, branch
         else:
             # The context was copied into a task started later: a branch of its own, named by its first step.
             branch = Branch(branch, scope.prefix)
             step = self.journal.identify(step_id, branch, make_fingerprint)
-        _context.scope.set(_context.Scope(self, branch, task, branch.prefix))
+        _context.scope.set(_context.Scope(self, branch, task, branch.prefix, None))
         return step, branch
 
     def new_child(
@@ -169,14 +172,6 @@ class Pass(ABC):
     @abstractmethod
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
         """Drive one step; return its result, or raise its error or `RunInterrupt`. On asyncio, as a coroutine."""
-
-    @abstractmethod
-    def _has_steps_in_flight(self) -> bool:
-        """Return whether a step executes, or is parked."""
-
-    @abstractmethod
-    def _current_task(self) -> object:
-        """Return what runs the calling code: the asyncio task, or the thread."""
 
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*, and log the failure that it records; resolves when it is durable."""

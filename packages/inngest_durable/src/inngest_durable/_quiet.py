@@ -8,7 +8,7 @@ The quiet time is a few turns of the event loop while only the handler's own tas
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
 from ._core.run_flow import QUIET_SECONDS
@@ -22,29 +22,41 @@ class _Cancellable(Protocol):
 
 class Quiet:
     """
-    Counts the executing steps of a pass, and notices when it is quiet.
+    Notices when a pass is quiet.
 
     Args:
         loop: The pass's event loop.
         seconds: Quiet time that an earlier pass asked for; 0 for the usual one.
+        in_flight: The steps of the pass that execute or are parked; looked at, and kept by the pass.
+        parked: Those of them that are parked.
 
     Attributes:
         has_branches: Whether a task other than the handler's own has used a step.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    __slots__ = ("_idle", "_in_flight", "_loop", "_parked", "_seconds", "_timer", "_when_quiet", "has_branches")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, in_flight: Sized, parked: Sized) -> None:
         self.has_branches = False
         self._loop = loop
         self._seconds = seconds
+        self._in_flight = in_flight
+        self._parked = parked
         # Kept only while the timer runs: the pass that it belongs to would refer to itself.
         self._when_quiet: Callable[[], None] | None = None
-        self._executing = 0
         self._idle: tuple[asyncio.Future[None], ...] = ()
         self._timer: _Cancellable | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits until no step executes."""
+        return bool(self._idle)
+
+    def _is_executing(self) -> bool:
+        return len(self._in_flight) > len(self._parked)
+
     def begin(self) -> None:
-        """Note that a step begins to execute."""
-        self._executing += 1
+        """Note that a step begins to execute, while another is parked."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._when_quiet = None
@@ -56,8 +68,7 @@ class Quiet:
         Args:
             when_quiet: Called when the pass is quiet; None if no step is parked, for then quiet means nothing.
         """
-        self._executing -= 1
-        if self._executing:
+        if self._is_executing():
             return
         if self._idle:
             self.release()
@@ -72,7 +83,7 @@ class Quiet:
 
     async def idle(self, once: bool = False) -> None:
         """Wait until no step executes, or, with *once*, until `release` at the latest."""
-        while self._executing:
+        while self._is_executing():
             future = self._loop.create_future()
             self._idle += (future,)
             await future

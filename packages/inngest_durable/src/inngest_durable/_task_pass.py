@@ -17,7 +17,7 @@ from typing import Any
 from . import _context
 from ._calls import step_call
 from ._core.effects import StepFlow
-from ._core.journal import Branch, StepIdentity
+from ._core.journal import ROOT, Branch, StepIdentity
 from ._core.limits import Limits
 from ._core.model import Memo
 from ._core.retry import RetryPolicy
@@ -36,6 +36,7 @@ UNWINDING_TURNS = 64
 class TaskPass(Pass):
     """One execution of an ``async def`` handler; see `Pass`. Created in the handler's task."""
 
+    in_flight: dict[TaskStep, asyncio.Task[None] | None]
     _returned = False
     _cancellations = 0
     _unwinding = _refused = _told_refused = _parked_run = False
@@ -49,10 +50,11 @@ class TaskPass(Pass):
         super().__init__(claim, engine, policy, kind, limits)
         self.loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
-        self._quiet = Quiet(self.loop, claim.run.quiet_seconds)
+        # In the order in which they began, each with the task that drives it. That is kept here, since the event loop
+        # does not keep it, and not in the step, to which its context refers.
+        self.in_flight = {}
         self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, TaskStep]] = {}
-        # Each step that executes, in the order in which they began.
-        self._steps: dict[TaskStep, None] = {}
+        self._quiet = Quiet(self.loop, claim.run.quiet_seconds, self.in_flight, self._parked)
 
     # Called by the endpoint.
 
@@ -62,7 +64,7 @@ class TaskPass(Pass):
 
         Returns or raises what the handler did. The outcome counts only if `interrupted` is empty.
         """
-        token = _context.scope.set(_context.Scope(self, self._root, self._task))
+        token = _context.scope.set(_context.Scope(self, ROOT, self._task, "", None))
         ends_at = self.claim.run.deadline
         deadline = None if ends_at is None else self.clock.call_at(ends_at, partial(self.let_go, DEADLINE))
         self._handler = handler()
@@ -95,7 +97,7 @@ class TaskPass(Pass):
 
     async def idle_or_released(self) -> None:
         """Wait until no step of this pass executes, or until it is let go."""
-        if self._steps and not self.released:
+        if not self.released:
             await self._quiet.idle(once=True)
 
     def interrupt(self, reason: str) -> None:
@@ -124,7 +126,7 @@ class TaskPass(Pass):
         self.released = True
         # A handler that has returned, and waits for its steps, is interrupted by this too.
         self.interrupted = self.interrupted or reason
-        for executing in self._steps:
+        for executing in self.in_flight:
             executing.leave(RunInterrupt(reason))
         self._quiet.release()
         Turns(self.loop, UNWINDING_TURNS, self._cancel_handler)
@@ -161,6 +163,7 @@ class TaskPass(Pass):
     # Called by the step functions.
 
     call_of = staticmethod(step_call)
+    current_task = staticmethod(asyncio.current_task)
 
     async def perform(
         self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]
@@ -182,13 +185,17 @@ class TaskPass(Pass):
             quiet.has_branches = True
         if not self.claim.accepted:
             self.claim.accept_soon()
-        quiet.begin()
-        executing = TaskStep(self, step, branch, call)
+        if self._parked:
+            quiet.begin()
+        result = loop.create_future()
+        executing = TaskStep(self, branch, None, branch.prefix, step, call, result)
         # Before its task is made: where tasks begin at once, the step may end in that call.
-        self._steps[executing] = None
-        executing.task = loop.create_task(adrive(flow, effect, executing))
+        self.in_flight[executing] = None
+        driver = loop.create_task(adrive(flow, effect, executing))
+        if executing in self.in_flight:
+            self.in_flight[executing] = driver
         try:
-            return await executing.result
+            return await result
         except RunInterrupt:
             self._expect_interrupt()
             raise
@@ -197,8 +204,9 @@ class TaskPass(Pass):
 
     def step_ended(self, executing: TaskStep) -> None:
         """Note that a step no longer executes."""
-        del self._steps[executing]
-        self._quiet.end(self._interrupt_parked if self._parked else None)
+        del self.in_flight[executing]
+        if self._parked or self._quiet.is_awaited:
+            self._quiet.end(self._interrupt_parked if self._parked else None)
 
     async def park(self, memo: Memo, executing: TaskStep) -> Memo | None:
         """
@@ -271,12 +279,6 @@ class TaskPass(Pass):
             # The interrupt does not reach it: it is between two steps, or waits for what a parked branch should bring.
             self._refused = True
             self._cancel_handler()
-
-    def _has_steps_in_flight(self) -> bool:
-        return bool(self._steps)
-
-    def _current_task(self) -> object:
-        return asyncio.current_task(self.loop)
 
 
 # What Python says about a step that nobody awaits: "coroutine 'inngest_durable.step' was never awaited".

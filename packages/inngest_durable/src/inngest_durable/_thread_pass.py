@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from . import _context
 from ._calls import is_coroutine_function, step_call
 from ._core.effects import Call, Effect, Save, SaveWith, StepFlow, Wait
-from ._core.journal import Branch, StepIdentity
+from ._core.journal import ROOT, Branch, StepIdentity
 from ._core.limits import Limits
 from ._core.model import Memo
 from ._core.retry import RetryPolicy
@@ -41,7 +41,9 @@ T = TypeVar("T")
 class ThreadPass(Pass):
     """One execution of a ``def`` handler; see `Pass`. Created on the engine's event loop."""
 
+    in_flight: int
     journal_type = SharedJournal
+    current_task = staticmethod(threading.current_thread)
 
     def __init__(
         self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
@@ -51,7 +53,7 @@ class ThreadPass(Pass):
         self._cut: set[Branch] = set()
         # How many steps execute or checkpoints are being written, and who waits for the last. Guarded by the lock.
         self._lock = threading.Lock()
-        self._executing = 0
+        self.in_flight = 0
         self._idle: list[asyncio.Future[None]] = []
         # Threads that wait for a checkpoint. Used on the event loop.
         self._blocked: set[Future[Any]] = set()
@@ -66,7 +68,7 @@ class ThreadPass(Pass):
 
         Returns or raises what the handler did. The outcome counts only if `interrupted` is empty.
         """
-        token = _context.scope.set(_context.Scope(self, self._root, threading.current_thread()))
+        token = _context.scope.set(_context.Scope(self, ROOT, threading.current_thread(), "", None))
         try:
             return handler()
         except RunInterrupt:
@@ -79,14 +81,14 @@ class ThreadPass(Pass):
                 self.loop.call_soon_threadsafe(self._deadline.cancel)
             with self._lock:
                 self.over = not self.interrupted
-            if self._executing:
+            if self.in_flight:
                 call_on(self.loop, self._idle_or_released)
 
     # Called on the engine's event loop.
 
     async def idle(self) -> None:
         """Wait until no step of this pass executes."""
-        while self._executing:
+        while self.in_flight:
             await self._wait_idle()
 
     async def _idle_or_released(self) -> None:
@@ -95,7 +97,7 @@ class ThreadPass(Pass):
 
     async def _wait_idle(self) -> None:
         with self._lock:
-            if not self._executing:
+            if not self.in_flight:
                 return
             future: asyncio.Future[None] = self.loop.create_future()
             self._idle.append(future)
@@ -140,7 +142,7 @@ class ThreadPass(Pass):
     ) -> tuple[StepIdentity, Branch]:
         """Take the key of a step, in the order of the calls; between the lines of a group, from left to right."""
         line = scope.branch
-        if not isinstance(line, Line) or line.prefix or scope.task is not self._current_task():
+        if not isinstance(line, Line) or line.prefix or scope.task is not self.current_task():
             return super().start(scope, step_id, make_fingerprint)
         line.wait_for_place()
         try:
@@ -164,7 +166,7 @@ class ThreadPass(Pass):
         # Counted together with the check: a handler that returns meanwhile, in another thread, waits for the step.
         with self._lock:
             is_refused = bool(self.interrupted) or self.over or branch in self._cut
-            self._executing += not is_refused
+            self.in_flight += not is_refused
         if is_refused:
             flow.close()
             self._raise_interrupt()
@@ -175,11 +177,11 @@ class ThreadPass(Pass):
 
     def branch_of(self, scope: _context.Scope) -> Branch:
         """Return the branch of the calling code."""
-        return scope.branch if scope.task is self._current_task() else Branch(scope.branch, scope.prefix)
+        return scope.branch if scope.task is self.current_task() else Branch(scope.branch, scope.prefix)
 
     def cut(self, branch: Branch) -> RunInterrupt:
         """Note that *branch* (if the handler's own, the whole pass) cannot go on in this pass; return what to raise."""
-        if branch is self._root:
+        if branch is ROOT:
             self.interrupt(PARKED)
         else:
             self._cut.add(branch)
@@ -245,12 +247,12 @@ class ThreadPass(Pass):
 
     def _begun(self) -> None:
         with self._lock:
-            self._executing += 1
+            self.in_flight += 1
 
     def _ended(self) -> None:
         with self._lock:
-            self._executing -= 1
-            is_awaited = not self._executing and self._idle
+            self.in_flight -= 1
+            is_awaited = not self.in_flight and self._idle
         if is_awaited:
             self.loop.call_soon_threadsafe(self._tell_idle)
 
@@ -260,12 +262,6 @@ class ThreadPass(Pass):
         for future in idle:
             if not future.done():
                 future.set_result(None)
-
-    def _has_steps_in_flight(self) -> bool:
-        return bool(self._executing)
-
-    def _current_task(self) -> object:
-        return threading.current_thread()
 
 
 def _contained(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:

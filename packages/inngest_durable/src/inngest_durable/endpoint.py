@@ -92,7 +92,8 @@ class Endpoint:
                 raise
             except BaseException as raised:
                 error = raised
-            await current.idle_or_released()
+            if current.in_flight:
+                await current.idle_or_released()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self.abandon(current)
             raise

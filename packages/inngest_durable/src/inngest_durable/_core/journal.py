@@ -9,7 +9,7 @@ branches with equal IDs inside cannot take each other's results.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -56,6 +56,10 @@ class Branch:
         """Take a prefix from within, if this branch has no first step and branches of its own have."""
         if not self.prefix and self.below:
             self.begin(self.below)
+
+
+# The handler's own branch, in every run: nothing is noted in it.
+ROOT = Branch()
 
 
 class StepIdentity(Struct, frozen=True, gc=False):
@@ -114,14 +118,14 @@ class Journal:
         return iter(list(self._memos.values()))
 
     def identify(
-        self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str], in_flight: bool = False
+        self, step_id: str, branch: Branch, make_fingerprint: Callable[[], str], in_flight: Sized | int = 0
     ) -> StepIdentity:
         """
         Give out the next key for *step_id* in *branch*: ``pay``, then ``pay:1``; ``book/pay`` inside a branch.
 
         A numbered key, or one in a branch, also gets a fingerprint, so that a mix-up is noticed. So does one that is
-        first taken while other steps are *in_flight*: which of them ends first, and so what the handler asks for next,
-        is chance.
+        first taken while other steps are *in_flight* (these, or their number): which of them ends first, and so what
+        the handler asks for next, is chance.
 
         Raises:
             LimitExceededError: The run has as many steps as it may have.
@@ -129,13 +133,11 @@ class Journal:
         if len(self._given) >= self.limits.steps:
             raise LimitExceededError(exceeded("steps", len(self._given) + 1, self.limits.steps), self.run_id, step_id)
         if branch.parent is None:
-            key = self._next_free(step_id)
+            key, fingerprint = self._next_free(step_id), ""
             if key != step_id:
                 fingerprint = make_fingerprint()
             elif in_flight if (memo := self._memos.get(key)) is None else memo.fingerprint.endswith(_IN_FLIGHT):
                 fingerprint = make_fingerprint() + _IN_FLIGHT
-            else:
-                fingerprint = ""
             return StepIdentity(self.run_id, key, step_id, fingerprint)
         branch.settle()
         if branch.prefix:
@@ -235,11 +237,11 @@ class Journal:
 
     def record(self, memo: Memo) -> None:
         """Remember *memo*, which is durable now."""
-        memos = self._memos
-        if memo.key in memos:
-            self._size -= _size(memos[memo.key])
+        key = memo.key
+        if key in self._memos:
+            self._size -= _size(self._memos[key])
         self._size += _size(memo)
-        memos[memo.key] = memo
+        self._memos[key] = memo
         self.progressed = True
 
     def unvisited(self) -> list[str]:
