@@ -5,9 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 
-# One for each port that `free_port` has given away.
-_held: list[socket.socket] = []
-
 
 def free_port() -> int:
     """
@@ -21,7 +18,8 @@ def free_port() -> int:
     holder.bind(("127.0.0.1", 0))
     port: int = holder.getsockname()[1]
     if sys.platform == "linux":
-        _held.append(holder)
+        # Open until this process ends.
+        holder.detach()
     else:
         # There a server could not listen beside it.
         holder.close()
