@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Any
 
-from ._asgi_messages import (
+from ._asgi_exchange import (
     ASGIApp,
     AsgiExchange,
     ClientExchange,

@@ -87,7 +87,7 @@ class Pass(ABC):
     loop: asyncio.AbstractEventLoop
     interrupted = ""
     over = released = False
-    # What few passes need is made when they need it: most of what a request costs is the garbage that it leaves.
+    # What few passes need is made when they need it: what a request leaves behind is a tenth of what it costs.
     _wake_times: tuple[float, ...] = ()
     journal_type: type[Journal] = Journal
     in_flight: Sized | int

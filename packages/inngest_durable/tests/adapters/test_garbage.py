@@ -41,8 +41,13 @@ def test_request_leaves_nothing_of_this_package_to_the_cycle_collector(tmp_path:
 
     inngest.init_app(app)
 
+    asgi: Any = app
+
     async def ask() -> list[Any]:
-        async with app.test_app(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client:
+        async with (
+            app.test_app(),
+            httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://test") as client,
+        ):
             # The first request makes what is kept for all of them.
             assert (await client.get("/")).status_code == 200
             gc.collect()

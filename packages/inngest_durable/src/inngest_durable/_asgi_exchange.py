@@ -35,7 +35,7 @@ class AsgiExchange(Holder):
     The holder of an exchange over ASGI. Passes the framework's response on, or its substitute, and keeps what ends the
     run.
 
-    One object for all, since most of what a request costs is the garbage that it leaves.
+    One object for all of that: several would refer to each other, and be left to the cycle collector.
 
     Args:
         send: Takes what goes to the client.
