@@ -55,7 +55,7 @@ class AsgiEdge:
                 return
             scope[HOLDER_KEY] = exchange
             try:
-                await self._serve(scope, exchange.receive, exchange)
+                await self._serve(scope, exchange)
             finally:
                 # A server may keep the scope, which must not keep the exchange: it would be left to the cycle
                 # collector. An edge inside this one, of an application that is reached through this one, may have
@@ -70,7 +70,7 @@ class AsgiEdge:
     async def reenter(self, claim: Claim) -> None:
         """Run one later pass of *claim*'s run through the application, with the recorded request."""
         exchange = Reentry(claim, self._client.limits)
-        await self._serve(self._scope_of(claim.run.request, exchange), exchange.receive, exchange)
+        await self._serve(self._scope_of(claim.run.request, exchange), exchange)
         if exchange.current_pass is None:
             await conclude_unreached(self._client, claim, exchange.response or SERVER_ERROR)
 
@@ -99,10 +99,10 @@ class AsgiEdge:
         await send({"type": "http.response.start", "status": answer.status, "headers": http.framed(answer)})
         await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
-    async def _serve(self, scope: Scope, receive: Receive, exchange: AsgiExchange) -> None:
+    async def _serve(self, scope: Scope, exchange: AsgiExchange) -> None:
         broken: Exception | None = None
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
             broken = error
             # The framework let its own or the handler's error through (as in testing mode): the server answers 500.

@@ -6,6 +6,7 @@ in its place.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any
@@ -54,16 +55,21 @@ class AsgiExchange(Holder):
     _kept: KeptResponse | None = None
 
     def __init__(self, send: Send, method: str, limits: Limits, claim: Claim | None = None) -> None:
-        self.claim = claim
+        super().__init__(claim)
         self._send = send
         self._method = method
         self._limits = limits
+
+    @abstractmethod
+    async def receive(self) -> Message:
+        """Return the next message for the framework."""
 
     async def send(self, message: Message) -> None:
         """Take one message from the framework."""
         if message["type"] == "http.response.start":
             self.started = True
             if self.substitute is not None:
+                self._substituted = True
                 await self._send_substitute(self.substitute(tuple(message.get("headers", ()))))
             else:
                 await self._send(self._started(message))
@@ -93,7 +99,6 @@ class AsgiExchange(Holder):
             self.response = kept.recorded()
 
     async def _send_substitute(self, answer: http.Answer) -> None:
-        self._substituted = True
         if isinstance(answer, http.StreamedResponse):
             await self._send_stream(answer)
         else:

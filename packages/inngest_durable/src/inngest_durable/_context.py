@@ -1,8 +1,8 @@
 """
 Which pass, branch and step the running code belongs to.
 
-The value is context-local and says the same for ever, so a task keeps what was in force where it was started: that
-is how a branch knows its parent, and how a step inside a step is noticed.
+The value is immutable and context-local, so a task keeps what was in force where it was started: that is how a
+branch knows its parent, and how a step inside a step is noticed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ._core.journal import Branch, StepIdentity
-from .errors import NestedStepError, OutsideEndpointError, OutsideStepError, StepUsageError
+from .errors import NestedStepError, OutsideEndpointError, OutsideStepError
 
 if TYPE_CHECKING:
     from ._pass import Pass
 
 
-class Scope(Struct, eq=False):
+class Scope(Struct, frozen=True):
     """
     Where the running code stands.
 
@@ -33,19 +33,29 @@ class Scope(Struct, eq=False):
     current_pass: Pass
     branch: Branch
     task: object
-    prefix: str
-    step: StepIdentity | None
+    prefix: str = ""
+    step: StepIdentity | None = None
 
 
 scope: ContextVar[Scope] = ContextVar("inngest_durable.scope")
 
 
-def misplaced(step_id: str, found: Scope | None) -> StepUsageError:
-    """Return the error of step *step_id*, which was called where there is no pass, or inside a step's function."""
-    if found is None or found.step is None:
-        return OutsideEndpointError(f"step {step_id!r} was used outside an endpoint")
-    text = f"step {step_id!r} was started inside step {found.step.key!r}"
-    return NestedStepError(text, found.step.run_id, step_id)
+def handler_scope(step_id: str) -> Scope:
+    """
+    Return the scope in which step *step_id* is called.
+
+    Raises:
+        OutsideEndpointError: There is no pass.
+        NestedStepError: It is called inside another step's function.
+    """
+    found = scope.get(None)
+    if found is None:
+        raise OutsideEndpointError(f"step {step_id!r} was used outside an endpoint")
+    if found.step is not None:
+        raise NestedStepError(
+            f"step {step_id!r} was started inside step {found.step.key!r}", found.step.run_id, step_id
+        )
+    return found
 
 
 def idempotency_key() -> str:

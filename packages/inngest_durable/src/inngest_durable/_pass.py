@@ -79,8 +79,7 @@ class Pass(ABC):
         over: Whether the handler has returned.
         released: Whether it was let go, so that nobody waits for its steps.
         journal_type: What keeps the memos.
-        in_flight: The steps that execute or are parked, or their number.
-        current_task: Returns what runs the calling code: the asyncio task, or the thread.
+        in_flight: The steps that are under way, or a number that is 0 if none is.
         endpoints: Finds endpoints for steps that call them.
     """
 
@@ -91,7 +90,6 @@ class Pass(ABC):
     _wake_times: tuple[float, ...] = ()
     journal_type: type[Journal] = Journal
     in_flight: Sized | int
-    current_task: Callable[[], object]
     endpoints: Endpoints
 
     def __init__(
@@ -134,7 +132,7 @@ class Pass(ABC):
         self, scope: _context.Scope, step_id: str, make_fingerprint: Callable[[], str]
     ) -> tuple[StepIdentity, Branch]:
         """Take the key of a step, in the order in which the handler's code calls them."""
-        branch, task = scope.branch, self.current_task()
+        branch, task = scope.branch, self._current_task()
         if scope.task is task:
             step = self.journal.identify(step_id, branch, make_fingerprint, self.in_flight)
             if branch.prefix == scope.prefix:
@@ -143,7 +141,7 @@ class Pass(ABC):
             # The context was copied into a task started later: a branch of its own, named by its first step.
             branch = Branch(branch, scope.prefix)
             step = self.journal.identify(step_id, branch, make_fingerprint)
-        _context.scope.set(_context.Scope(self, branch, task, branch.prefix, None))
+        _context.scope.set(_context.Scope(self, branch, task, branch.prefix))
         return step, branch
 
     def new_child(
@@ -172,6 +170,10 @@ class Pass(ABC):
     @abstractmethod
     def perform(self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Any]) -> Any:
         """Drive one step; return its result, or raise its error or `RunInterrupt`. On asyncio, as a coroutine."""
+
+    @abstractmethod
+    def _current_task(self) -> object:
+        """Return what runs the calling code: the asyncio task, or the thread."""
 
     def save(self, memo: Memo) -> Awaitable[None]:
         """Checkpoint *memo*, and log the failure that it records; resolves when it is durable."""

@@ -56,7 +56,7 @@ class Quiet:
         return len(self._in_flight) > len(self._parked)
 
     def begin(self) -> None:
-        """Note that a step begins to execute, while another is parked."""
+        """Note that a step executes, or goes on: until it ends, the pass is not quiet."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._when_quiet = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import _context
@@ -28,7 +29,7 @@ def run(colour: type[Pass], step_id: str | StepOptions, fn: Callable[..., Any], 
     scope, current = here(colour, step_id)
     if not callable(fn):
         raise _no_step_function(fn, current.claim.run.id, step_id)
-    step, branch = current.start(scope, step_id, codec.Fingerprint(fn, args, kwargs))
+    step, branch = current.start(scope, step_id, partial(codec.fingerprint, fn, args, kwargs))
     call = current.call_of(step, fn, args, kwargs, timeout_seconds)
     flow = run_step(current.journal, step, policy or current.policy, codec.result_codec(fn))
     return current.perform(step, branch, flow, call)
@@ -44,10 +45,8 @@ def sleep(colour: type[Pass], step_id: str, wake_at: Callable[[float], float], t
 
 
 def here(colour: type[Pass], step_id: str) -> tuple[_context.Scope, Any]:
-    """Return scope and pass of the calling code. Raises `StepUsageError` if a step is out of place there."""
-    scope = _context.scope.get(None)
-    if scope is None or scope.step is not None:
-        raise _context.misplaced(step_id, scope)
+    """Return scope and pass of the calling code. Raises `StepUsageError` if that is of the other colour."""
+    scope = _context.handler_scope(step_id)
     current = scope.current_pass
     if not isinstance(current, colour):
         mistake = _IN_TASK if isinstance(current, TaskPass) else _IN_THREAD

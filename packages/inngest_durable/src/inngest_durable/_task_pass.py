@@ -50,8 +50,7 @@ class TaskPass(Pass):
         super().__init__(claim, engine, policy, kind, limits)
         self.loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
-        # In the order in which they began, each with the task that drives it. That is kept here, since the event loop
-        # does not keep it, and not in the step, to which its context refers.
+        # In the order in which they began, each with the task that drives it, which the event loop does not keep.
         self.in_flight = {}
         self._parked: dict[asyncio.Future[Memo | None], tuple[Memo, TaskStep]] = {}
         self._quiet = Quiet(self.loop, claim.run.quiet_seconds, self.in_flight, self._parked)
@@ -64,7 +63,7 @@ class TaskPass(Pass):
 
         Returns or raises what the handler did. The outcome counts only if `interrupted` is empty.
         """
-        token = _context.scope.set(_context.Scope(self, ROOT, self._task, "", None))
+        token = _context.scope.set(_context.Scope(self, ROOT, self._task))
         ends_at = self.claim.run.deadline
         deadline = None if ends_at is None else self.clock.call_at(ends_at, partial(self.let_go, DEADLINE))
         self._handler = handler()
@@ -163,7 +162,6 @@ class TaskPass(Pass):
     # Called by the step functions.
 
     call_of = staticmethod(step_call)
-    current_task = staticmethod(asyncio.current_task)
 
     async def perform(
         self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]
@@ -187,15 +185,14 @@ class TaskPass(Pass):
             self.claim.accept_soon()
         if self._parked:
             quiet.begin()
-        result = loop.create_future()
-        executing = TaskStep(self, branch, None, branch.prefix, step, call, result)
+        executing = TaskStep(self, step, branch, call)
         # Before its task is made: where tasks begin at once, the step may end in that call.
         self.in_flight[executing] = None
         driver = loop.create_task(adrive(flow, effect, executing))
         if executing in self.in_flight:
             self.in_flight[executing] = driver
         try:
-            return await result
+            return await executing.result
         except RunInterrupt:
             self._expect_interrupt()
             raise
@@ -279,6 +276,9 @@ class TaskPass(Pass):
             # The interrupt does not reach it: it is between two steps, or waits for what a parked branch should bring.
             self._refused = True
             self._cancel_handler()
+
+    def _current_task(self) -> object:
+        return asyncio.current_task(self.loop)
 
 
 # What Python says about a step that nobody awaits: "coroutine 'inngest_durable.step' was never awaited".

@@ -43,7 +43,6 @@ class ThreadPass(Pass):
 
     in_flight: int
     journal_type = SharedJournal
-    current_task = staticmethod(threading.current_thread)
 
     def __init__(
         self, claim: Claim, engine: Background, policy: RetryPolicy, kind: PassKind, limits: Limits | None = None
@@ -68,7 +67,7 @@ class ThreadPass(Pass):
 
         Returns or raises what the handler did. The outcome counts only if `interrupted` is empty.
         """
-        token = _context.scope.set(_context.Scope(self, ROOT, threading.current_thread(), "", None))
+        token = _context.scope.set(_context.Scope(self, ROOT, threading.current_thread()))
         try:
             return handler()
         except RunInterrupt:
@@ -142,7 +141,7 @@ class ThreadPass(Pass):
     ) -> tuple[StepIdentity, Branch]:
         """Take the key of a step, in the order of the calls; between the lines of a group, from left to right."""
         line = scope.branch
-        if not isinstance(line, Line) or line.prefix or scope.task is not self.current_task():
+        if not isinstance(line, Line) or line.prefix or scope.task is not self._current_task():
             return super().start(scope, step_id, make_fingerprint)
         line.wait_for_place()
         try:
@@ -177,7 +176,7 @@ class ThreadPass(Pass):
 
     def branch_of(self, scope: _context.Scope) -> Branch:
         """Return the branch of the calling code."""
-        return scope.branch if scope.task is self.current_task() else Branch(scope.branch, scope.prefix)
+        return scope.branch if scope.task is self._current_task() else Branch(scope.branch, scope.prefix)
 
     def cut(self, branch: Branch) -> RunInterrupt:
         """Note that *branch* (if the handler's own, the whole pass) cannot go on in this pass; return what to raise."""
@@ -262,6 +261,9 @@ class ThreadPass(Pass):
         for future in idle:
             if not future.done():
                 future.set_result(None)
+
+    def _current_task(self) -> object:
+        return threading.current_thread()
 
 
 def _contained(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:

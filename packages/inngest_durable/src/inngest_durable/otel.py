@@ -91,6 +91,9 @@ class TracedEndpoint(Endpoint):
             for inside in begun:
                 _not_begun(trace.get_current_span(inside), error)
             raise
+        finally:
+            # The holder would refer to itself, and be left to the cycle collector.
+            vars(holder).pop("request", None)
         if current is None and begun:
             # For example by an earlier run with the same idempotency key.
             _end(trace.get_current_span(begun[0]), "answered")

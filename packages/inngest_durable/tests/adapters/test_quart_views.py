@@ -45,6 +45,26 @@ def test_taskgroup_branches_are_retried_one_by_one(tmp_path: Path, serve: Serve)
     assert outside.counts() == {"flight": 1, "hotel": 3, "car": 1}
 
 
+def test_step_is_called_from_a_thread_for_the_handlers_loop(tmp_path: Path, serve: Serve) -> None:
+    """A library that works in a thread may call back by `asyncio.run_coroutine_threadsafe`."""
+    app, inngest, outside = small_app(tmp_path)
+
+    @app.get("/")
+    @inngest.endpoint
+    async def handler() -> list[str]:
+        loop = asyncio.get_running_loop()
+
+        def work() -> str:
+            return asyncio.run_coroutine_threadsafe(step.run("first", outside.act, "first"), loop).result()
+
+        return [await asyncio.to_thread(work)]
+
+    inngest.init_app(app)
+    site = serve(app, inngest)
+
+    assert site.follow(site.get("/")).json() == ["first#1"]
+
+
 def test_steps_are_called_from_nested_tasks(tmp_path: Path, serve: Serve) -> None:
     """Tasks that start tasks, all with the same step IDs, each get their own results, after a failure too."""
     app, inngest, outside = small_app(tmp_path)

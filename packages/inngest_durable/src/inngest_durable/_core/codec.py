@@ -79,21 +79,14 @@ class ResultCodec:
 
 def result_codec(function: AnyFunction) -> ResultCodec:
     """Return the codec for *function*'s results, made once for each function that has an annotation."""
-    try:
-        # What nearly every step's function is: no wrapper of another one, and known.
-        return _codecs[function.__module__, function.__code__, function.__annotations__.get("return", Any)]
-    except (KeyError, AttributeError, NameError, TypeError):
-        return _found_codec(_annotated(function))
-
-
-def _found_codec(function: AnyFunction) -> ResultCodec:
-    returns, code = _return_annotation(function), getattr(function, "__code__", None)
-    if returns is Any and code is None:
+    function = _annotated(function)
+    returns = _return_annotation(function)
+    if returns is Any:
         return _PLAIN
     # By its code, not by the function: a nested one is made anew for each request, and holds on to what it closes over.
     # What a decorator makes of two functions has the same code; the code of the functions within differs. Code does not
     # name its file: in a copy of a module it is equal, and the annotation means the copy's type.
-    key = function.__module__, code or function, returns
+    key = function.__module__, getattr(function, "__code__", function), returns
     try:
         codec = _codecs.get(key)
     except TypeError:
@@ -103,7 +96,7 @@ def _found_codec(function: AnyFunction) -> ResultCodec:
         if len(_codecs) >= MOST_CODECS:
             # Types that are made anew for each request would fill the memory.
             _codecs.clear()
-        codec = _codecs[key] = _PLAIN if returns is Any else ResultCodec(function)
+        codec = _codecs[key] = ResultCodec(function)
     return codec
 
 
@@ -113,18 +106,6 @@ def qualified_name(function: AnyFunction) -> str:
         function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-class Fingerprint(msgspec.Struct, gc=False):
-    """Makes the `fingerprint` of a call when it is called itself; most steps need none."""
-
-    function: AnyFunction
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __call__(self) -> str:
-        """Return the fingerprint."""
-        return fingerprint(self.function, self.args, self.kwargs)
 
 
 def fingerprint(function: AnyFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -124,8 +124,8 @@ class Journal:
         Give out the next key for *step_id* in *branch*: ``pay``, then ``pay:1``; ``book/pay`` inside a branch.
 
         A numbered key, or one in a branch, also gets a fingerprint, so that a mix-up is noticed. So does one that is
-        first taken while other steps are *in_flight* (these, or their number): which of them ends first, and so what
-        the handler asks for next, is chance.
+        first taken while other steps are *in_flight*, which is false if none is: which of them ends first, and so
+        what the handler asks for next, is chance.
 
         Raises:
             LimitExceededError: The run has as many steps as it may have.

@@ -16,7 +16,9 @@ _LONGEST_DELAY_SECONDS = 60.0
 class SystemClock:
     """The clock of the machine, with timers on the running event loop."""
 
-    now = staticmethod(time.time)
+    def now(self) -> float:
+        """Return the current time in seconds since the epoch."""
+        return time.time()
 
     def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
         """

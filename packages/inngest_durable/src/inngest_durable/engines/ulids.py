@@ -18,7 +18,7 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 # Random endings that no ULID has yet: to ask the system for each would take longer than all the rest.
 _endings: list[str] = []
-_MOST_ENDINGS, _LETTERS = 256, 16
+_AT_ONCE, _LETTERS = 256, 16
 
 
 def new_ulid() -> str:
@@ -26,7 +26,7 @@ def new_ulid() -> str:
     try:
         ending = _endings.pop()
     except IndexError:
-        letters = os.urandom(_MOST_ENDINGS * _LETTERS).translate(_LETTER_OF_BYTE).decode()
+        letters = os.urandom(_AT_ONCE * _LETTERS).translate(_LETTER_OF_BYTE).decode()
         fresh = [letters[start : start + _LETTERS] for start in range(0, len(letters), _LETTERS)]
         ending = fresh.pop()
         _endings.extend(fresh)

@@ -131,7 +131,7 @@ class _Group(Generic[T]):
 
     def _call(self, number: int) -> None:
         line = self._lines[number]
-        _context.scope.set(_context.Scope(self._pass, line, threading.current_thread(), "", None))
+        _context.scope.set(_context.Scope(self._pass, line, threading.current_thread(), ""))
         try:
             self._results[number] = self._branches[number]()
         except BaseException as error:
