@@ -210,6 +210,7 @@ async def test_database_that_stays_busy_does_not_hold_up_the_close_for_ever(
     monkeypatch.setattr(store_module, "_CLOSE_SECONDS", 0.2)
     # The first write is with the thread at once, the second is queued behind it.
     monkeypatch.setattr(writer, "_BUSY_TURNS", 0)
+    monkeypatch.setattr(writer, "_BUSY_LOOKS", 0)
     store = SqliteStore(path)
     store.open()
     run = samples.run()

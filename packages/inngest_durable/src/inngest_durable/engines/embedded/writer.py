@@ -38,9 +38,11 @@ _MOST_GROUPS = 500
 # How long a lazy write waits for another to go with.
 _LAZY_SECONDS = 0.01
 _WARN_SECONDS = 5.0
-# A commit of another process is over in a moment. Until then the loop looks again this often, this many times; the
-# thread, which takes over then, would wait for the interpreter lock at each row.
-_BUSY_SECONDS, _BUSY_TURNS = 0.001, 20
+# A commit of another process is over in a moment. Until then the loop looks again: in each of its next turns, about two
+# milliseconds long if it has nothing else to do, then this often, this many times. The thread, which takes over then,
+# would wait for the interpreter lock at each row.
+_BUSY_TURNS = 100
+_BUSY_SECONDS, _BUSY_LOOKS = 0.001, 20
 # SQLite's own busy handler sleeps in fixed steps, which starves one of two busy processes.
 _BUSY_PAUSE = (0.0002, 0.004)
 _FAILING_PAUSE, _LONGEST_FAILING_PAUSE = 0.05, 2.0
@@ -71,7 +73,7 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         # Whether a flush is scheduled or a batch is with the thread: what is queued now will be seen to.
         self._scheduled = self._with_thread = False
-        self._queued_before = self._turns_left = self._busy_turns = 0
+        self._queued_before = self._turns_left = self._busy_looks = 0
         self._lazy: asyncio.TimerHandle | None = None
         self._closed = False
         self._data_version = 0
@@ -173,10 +175,13 @@ class Writer:
             done = sync(self._connection, rows)
         except Exception as error:
             # Whatever it is, the batch is kept.
-            if is_busy(error) and self._busy_turns < _BUSY_TURNS:
-                self._busy_turns += 1
+            if is_busy(error) and self._busy_looks < _BUSY_TURNS + _BUSY_LOOKS:
+                self._busy_looks += 1
                 self._queue = batch + self._queue
-                loop.call_later(_BUSY_SECONDS, self._flush, loop)
+                if self._busy_looks <= _BUSY_TURNS:
+                    loop.call_soon(self._flush, loop)
+                else:
+                    loop.call_later(_BUSY_SECONDS, self._flush, loop)
                 return
             # The thread tries until it is written.
             logger.debug("a commit on the loop failed: %s", error)
@@ -187,7 +192,7 @@ class Writer:
 
     def _settle(self, batch: list[Group], done: Commit) -> None:
         self._with_thread = self._scheduled = False
-        self._busy_turns = 0
+        self._busy_looks = 0
         resolve(batch, done.failures)
         if self.on_commit is not None:
             for _, writes in batch:
