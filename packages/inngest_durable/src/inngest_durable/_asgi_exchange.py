@@ -72,13 +72,13 @@ class AsgiExchange(Holder):
                 self._substituted = True
                 await self._send_substitute(self.substitute(tuple(message.get("headers", ()))))
             else:
-                await self._send(self._started(message))
+                await self._send(self._with_run(message))
         elif not self._substituted:
             await self._send(message)
             if self._kept is not None and message["type"] == "http.response.body":
                 self._keep(self._kept, message.get("body", b""), not message.get("more_body", False))
 
-    def _started(self, message: Message) -> Message:
+    def _with_run(self, message: Message) -> Message:
         """Return the first *message* of a response with the run that it belongs to, if there is one."""
         claim = self.claim or (None if self.current_pass is None else self.current_pass.claim)
         if claim is None:
