@@ -115,6 +115,9 @@ class TripLife(Life):
         return [await step.run("price", self.do, extra), await step.run("add", self.do, f"{what}+ {who}")]
 
 
+REFUSED = "coroutine 'TripLife.add' was never awaited"
+
+
 class EagerTripLife(TripLife):
     """The same trip on a loop whose tasks begin at once, and may die there."""
 
@@ -241,7 +244,12 @@ def quiet_logs() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("life", "effects"),
-    [(TripLife, 50), (WaitingLife, 15), pytest.param(EagerTripLife, 50, marks=needs_eager_tasks)],
+    [
+        (TripLife, 50),
+        (WaitingLife, 15),
+        # Before Python 3.13, a task group does not close the coroutine of a task that it refuses.
+        pytest.param(EagerTripLife, 50, marks=[needs_eager_tasks, pytest.mark.filterwarnings(f"ignore:{REFUSED}")]),
+    ],
 )
 def test_pass_survives_a_crash_before_every_effect(life: type[Life], effects: int) -> None:
     """Whatever effect a process dies before, the next one ends the run with the same value."""
