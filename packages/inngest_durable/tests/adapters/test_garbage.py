@@ -20,10 +20,10 @@ from testkit.server_process import REPOSITORY
 from testkit.waiting import PATIENCE_SECONDS
 
 
-@pytest.mark.parametrize("traced", ["plain", "traced"])
-def test_request_leaves_nothing_of_this_package_to_the_cycle_collector(tmp_path: Path, traced: str) -> None:
+@pytest.mark.parametrize("app", ["quart", "traced", "flask"])
+def test_request_leaves_nothing_of_this_package_to_the_cycle_collector(tmp_path: Path, app: str) -> None:
     """Not the exchange, the pass, its steps or their tasks."""
-    command = [sys.executable, "-m", garbage_process.__name__, str(tmp_path), traced]
+    command = [sys.executable, "-m", garbage_process.__name__, str(tmp_path), app]
     process = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS, check=False
     )

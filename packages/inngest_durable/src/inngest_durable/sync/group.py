@@ -94,6 +94,13 @@ class _Group(Generic[T]):
         self._untaken = deque(range(len(branches)))
 
     def run(self) -> list[T]:
+        try:
+            return self._outcome()
+        finally:
+            # Each line knows all of them: they would be left to the cycle collector.
+            self._lines.clear()
+
+    def _outcome(self) -> list[T]:
         helpers: list[threading.Thread] = []
         while len(helpers) < len(self._branches) - 1 and _threads.acquire(blocking=False):
             helper = threading.Thread(target=self._help, name="inngest branch", daemon=True)
