@@ -94,13 +94,6 @@ class _Group(Generic[T]):
         self._untaken = deque(range(len(branches)))
 
     def run(self) -> list[T]:
-        try:
-            return self._outcome()
-        finally:
-            # Each line knows all of them: they would be left to the cycle collector.
-            self._lines.clear()
-
-    def _outcome(self) -> list[T]:
         helpers: list[threading.Thread] = []
         while len(helpers) < len(self._branches) - 1 and _threads.acquire(blocking=False):
             helper = threading.Thread(target=self._help, name="inngest branch", daemon=True)
@@ -115,7 +108,10 @@ class _Group(Generic[T]):
         for helper in helpers:
             helper.join()
         interrupted = any(isinstance(error, RunInterrupt) for error in self._errors.values())
-        if interrupted or any(map(self._pass.is_cut, self._lines)):
+        cut = any(map(self._pass.is_cut, self._lines))
+        # All have ended. Each knows the others, so they would be left to the cycle collector.
+        self._lines.clear()
+        if interrupted or cut:
             raise self._pass.cut(self._parent)
         for number in sorted(self._errors):
             raise self._errors[number]
