@@ -16,21 +16,9 @@ _LETTER_OF_BYTE = "".join(_ALPHABET[byte % 32] for byte in range(256)).encode()
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
-# Random endings that no ULID has yet: to ask the system for each would take longer than all the rest.
-_endings: list[str] = []
-_AT_ONCE, _LETTERS = 256, 16
-
-
 def new_ulid() -> str:
     """Return a new ULID: 26 characters, of which 16 are random."""
-    try:
-        ending = _endings.pop()
-    except IndexError:
-        letters = os.urandom(_AT_ONCE * _LETTERS).translate(_LETTER_OF_BYTE).decode()
-        fresh = [letters[start : start + _LETTERS] for start in range(0, len(letters), _LETTERS)]
-        ending = fresh.pop()
-        _endings.extend(fresh)
-    return ulid_time(time.time()) + ending
+    return ulid_time(time.time()) + os.urandom(16).translate(_LETTER_OF_BYTE).decode()
 
 
 def ulid_time(seconds: float) -> str:
@@ -49,7 +37,3 @@ def ulid_of(seconds: float, digest: bytes) -> str:
     """Return the ULID of a time and of 10 bytes or more, of which the first 10 count."""
     number = int.from_bytes(digest[:10], "big")
     return ulid_time(seconds) + "".join(_PAIRS[number >> shift & 1023] for shift in range(70, -10, -10))
-
-
-# A forked child would use those of its parent.
-os.register_at_fork(after_in_child=_endings.clear)

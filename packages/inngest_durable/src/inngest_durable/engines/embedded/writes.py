@@ -61,17 +61,6 @@ _PRUNE_RUN_EVENTS = QUERIES["prune_run_events"]
 # Orders the steps of one pass, and its run's events.
 NUMBERS = Numbers()
 
-# Of this process: to ask the system for each row would take as long as to bind the row.
-_pid = os.getpid()
-
-
-def _renew_pid() -> None:
-    global _pid
-    _pid = os.getpid()
-
-
-os.register_at_fork(after_in_child=_renew_pid)
-
 _NO_IDEMPOTENCY = Idempotency("", "", "")
 _CANCELLED = Finish(RunStatus.CANCELLED, None)
 
@@ -95,7 +84,7 @@ def _insert(cursor: Cursor, write: Insert) -> int:
                 run.endpoint,
                 request,
                 run.owner,
-                _pid,
+                os.getpid(),
             ),
         )
     else:
@@ -125,7 +114,7 @@ def _insert_with_all(cursor: Cursor, run: Run, request: bytearray) -> None:
             run.endpoint,
             request,
             run.owner,
-            _pid if run.owner else -1,
+            os.getpid() if run.owner else -1,
         ),
     )
 
