@@ -26,7 +26,7 @@ _pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engine
 _drive | _threads | _logs | engines.clock, engines.told, engines.base, engines.passes | engines.watch
 engines.store, engines.records
 _core
-errors | _extras
+errors, _step_keys | _extras
 """
 
 # Whatever reads a clock, throws dice, starts something, waits, or touches the world outside.

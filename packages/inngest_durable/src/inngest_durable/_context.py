@@ -8,11 +8,11 @@ branch knows its parent, and how a step inside a step is noticed.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from . import _step_keys
 from ._core.journal import Branch, StepIdentity
 from .errors import NestedStepError, OutsideEndpointError, OutsideStepError
 
@@ -63,5 +63,4 @@ def idempotency_key() -> str:
     found = scope.get(None)
     if found is None or found.step is None:
         raise OutsideStepError("idempotency_key() was called outside a step's function")
-    text = f"{found.step.run_id}\0{found.step.key}".encode()
-    return blake2b(text, digest_size=16).hexdigest()
+    return _step_keys.idempotency_key(found.step.run_id, found.step.key)

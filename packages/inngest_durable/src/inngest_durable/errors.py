@@ -1,5 +1,5 @@
 """
-Every error of the package. Imports the standard library only: this is the bottom of the dependency chain.
+Every error of the package. This is the bottom of the dependency chain.
 
 ::
 
@@ -28,6 +28,8 @@ Every error of the package. Imports the standard library only: this is the botto
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+
+from . import _step_keys
 
 
 class InngestError(Exception):
@@ -87,6 +89,15 @@ class StepError(InngestError):
         self.message = message
         self.traceback = traceback
         self.child_run_id = child_run_id
+
+    @property
+    def idempotency_key(self) -> str:
+        """
+        The key that the step's function got from `step.idempotency_key`: 32 hexadecimal characters.
+
+        A step that failed for good may still have had its effect; this finds it at a service that got the key.
+        """
+        return _step_keys.idempotency_key(self.run_id, self.step_id)
 
     def __str__(self) -> str:
         tries = "1 attempt" if self.attempt == 1 else f"{self.attempt} attempts"

@@ -32,7 +32,7 @@ AT_ONCE = RetryPolicy(initial="0s")
 
 @in_virtual_time
 async def test_idempotency_key_stays_the_same_for_a_step() -> None:
-    """At every attempt and in every pass, and another for each step."""
+    """At every attempt, in every pass and when it has failed for good, and another for each step."""
     process = Process()
     keys: dict[str, set[str]] = {"pay": set(), "pay again": set()}
 
@@ -42,10 +42,11 @@ async def test_idempotency_key_stays_the_same_for_a_step() -> None:
 
     async def handle() -> list[Any]:
         calls = [step.run("pay", pay, name) for name in keys]
-        return [type(error).__name__ for error in await asyncio.gather(*calls, return_exceptions=True)]
+        failed = await asyncio.gather(*calls, return_exceptions=True)
+        return [error.idempotency_key for error in failed if isinstance(error, StepError)]
 
-    assert await process.run_to_end(handle) == ["StepError", "StepError"]
-    assert [len(found) for found in keys.values()] == [1, 1]
+    told = await process.run_to_end(handle)
+    assert [found == {key} for found, key in zip(keys.values(), told, strict=True)] == [True, True]
     assert keys["pay"] != keys["pay again"]
     assert all(len(key) == 32 for found in keys.values() for key in found)
     assert len(process.values) == 4
