@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ def test_blocking_call_in_a_child_is_refused(tmp_path: Path) -> None:
     assert run_script(fork_quart.__name__, tmp_path).stdout == "ConfigurationError\n"
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="no loop ends in a child: CPython 3.14 refuses each of its callbacks there"
+)
 def test_child_that_ends_the_loop_stops_nothing(tmp_path: Path) -> None:
     """An engine stops with its event loop; the copy of that loop in a child is not its loop."""
     assert run_script(fork_and_leave.__name__, tmp_path).stdout == ""

@@ -274,10 +274,12 @@ def test_deep_result_comes_back_or_is_refused(depth: int, leaf: Any) -> None:
     codec = result_codec(returning())
     try:
         data = codec.encode(nested(depth, leaf))
+        # Python 3.14 has stack to encode some that it has none to decode.
+        value = codec.decode(data)
     except StepValueError:
         return
 
-    assert msgspec.json.encode(codec.decode(data)) == data
+    assert msgspec.json.encode(value) == data
     assert leaf is not math.nan
 
 
