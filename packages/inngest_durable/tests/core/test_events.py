@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import msgspec
 import pytest
 from inngest_durable import Event, EventError, Limits, Signal
 from inngest_durable._core.events import (
+    DEEPEST,
+    MOST_EVENTS,
     SentEvent,
     check_signal,
     received,
@@ -34,6 +38,14 @@ def data_of(query: bytes = b"", body: bytes = b"", headers: Any = JSON) -> Any:
     return run_event(Run("01JR", "app", "trips", request, NOW))["data"]
 
 
+def nested(levels: int) -> Any:
+    """Return lists in lists, so many levels deep."""
+    inner: Any = "leaf"
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
 @pytest.mark.parametrize("name", ["", "half \ud83d", None, 7])
 def test_event_without_a_name_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match="an event's name is a non-empty text"):
@@ -48,6 +60,13 @@ def test_event_whose_id_cannot_be_stored_is_refused() -> None:
 def test_event_whose_data_is_no_object_is_refused() -> None:
     with pytest.raises(ValueError, match="the data of event 'a' is a dict, not a list"):
         Event("a", [1])  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize("ts", [1.5, "5", True, -1, 10**15, 2**70, None])
+def test_event_at_no_time_is_refused(ts: Any) -> None:
+    """It would be stored, and could not be read by those who wait for it."""
+    with pytest.raises(ValueError, match="the ts of event 'a' is a whole number of milliseconds, not"):
+        Event("a", ts=ts)
 
 
 def test_event_gets_what_it_lacks_when_it_is_sent() -> None:
@@ -69,6 +88,26 @@ def test_event_that_is_none_is_refused() -> None:
 def test_event_without_json_form_is_refused() -> None:
     with pytest.raises(EventError, match="the data of event 'a' has no JSON form"):
         sent(Event("a", {"at": object()}))
+
+
+@pytest.mark.parametrize("value", [math.nan, [math.inf]])
+def test_event_with_a_number_that_json_lacks_is_refused(value: Any) -> None:
+    with pytest.raises(EventError, match="the data of event 'a' has no JSON form: it holds NaN or an infinity"):
+        sent(Event("a", {"n": value}))
+
+
+def test_event_that_is_nested_too_deep_is_refused() -> None:
+    sent(Event("a", {"n": nested(DEEPEST - 1), "text": "[[{" * DEEPEST}))
+
+    with pytest.raises(EventError, match="the data of event 'a' are nested more than 100 levels deep"):
+        sent(Event("a", {"n": nested(DEEPEST)}))
+
+
+def test_too_many_events_at_once_are_refused() -> None:
+    assert len(sent(*[Event("a")] * MOST_EVENTS)) == MOST_EVENTS
+
+    with pytest.raises(EventError, match=r"5,001 events were to be sent at once, and 5,000 can"):
+        sent(*[Event("a")] * (MOST_EVENTS + 1))
 
 
 def test_event_over_the_limit_is_refused() -> None:
@@ -130,6 +169,11 @@ def test_own_event_of_a_run_is_its_request() -> None:
 )
 def test_own_event_holds_query_and_body(query: bytes, body: bytes, data: dict[str, Any]) -> None:
     assert data_of(query, body) == data
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(DEEPEST - 1, True), (DEEPEST, False)])
+def test_own_event_leaves_out_a_body_that_is_nested_too_deep(levels: int, is_read: bool) -> None:
+    assert bool(data_of(body=msgspec.json.encode({"n": nested(levels)}))) is is_read
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class ResultCodec:
         """
         try:
             data = _encoder.encode(value)
-            unreal = b"null" in data and _has_unreal_number(msgspec.to_builtins(value, enc_hook=_to_builtins))
+            unreal = b"null" in data and has_unreal_number(msgspec.to_builtins(value, enc_hook=_to_builtins))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise StepValueError(f"{self._name} returned a {type(value).__qualname__}: {error}") from error
         if unreal:
@@ -213,12 +213,13 @@ def _from_builtins(wanted: Any, value: Any) -> Any:
     return validate(msgspec.json.encode(value), by_name=True)
 
 
-def _has_unreal_number(value: Any) -> bool:
+def has_unreal_number(value: Any) -> bool:
+    """Return whether there is NaN or an infinity in plain *value*; in JSON that would be null."""
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):
-        return any(map(_has_unreal_number, value.values()))
-    return isinstance(value, list | tuple) and any(map(_has_unreal_number, value))
+        return any(map(has_unreal_number, value.values()))
+    return isinstance(value, list | tuple) and any(map(has_unreal_number, value))
 
 
 def _anything() -> Any:

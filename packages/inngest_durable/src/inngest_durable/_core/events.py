@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,12 +11,20 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import EventError
+from .codec import has_unreal_number
 from .limits import Limits, exceeded
 from .model import RecordedRequest, Run
 from .names import is_name
 
 # The name of a run's own event, as in Inngest.
 REQUEST_EVENT = "inngest/http.request"
+# All that are sent at once are recorded in one commit, for which others wait.
+MOST_EVENTS = 5_000
+DEEPEST = 100
+_YEAR_10_000 = 253_402_300_800_000
+# A text, or what begins or ends a level.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]')
+_LEVELS = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 
 
 class Event(Struct, frozen=True):
@@ -29,7 +38,8 @@ class Event(Struct, frozen=True):
         ts: When it happened, in milliseconds since the epoch; by default when it is sent.
 
     Raises:
-        ValueError: *name* is empty, *data* is not a dict, or *name* or *id* is not valid Unicode.
+        ValueError: *name* is empty, *data* is not a dict, *name* or *id* is not valid Unicode, or *ts* is not such a
+            number.
     """
 
     name: str
@@ -44,6 +54,8 @@ class Event(Struct, frozen=True):
             raise ValueError(f"the ID of event {self.name!r} is a text of Unicode characters, not {self.id!r}")
         if not isinstance(self.data, dict):
             raise ValueError(f"the data of event {self.name!r} is a dict, not a {type(self.data).__qualname__}")
+        if not is_timestamp(self.ts):
+            raise ValueError(f"the ts of event {self.name!r} is a whole number of milliseconds, not {self.ts!r}")
 
 
 class Signal(Struct, frozen=True):
@@ -76,6 +88,11 @@ class SentEvent(Struct, frozen=True, gc=False):
         return {"data": msgspec.json.decode(self.data), "id": self.id, "name": self.name, "ts": self.ts}
 
 
+def is_timestamp(value: object) -> bool:
+    """Return whether *value* is a whole number of milliseconds since the epoch, before the year 10,000."""
+    return type(value) is int and 0 <= value < _YEAR_10_000
+
+
 def sent_events(
     events: Event | Sequence[Event], new_id: Callable[[int], str], now: float, limits: Limits
 ) -> tuple[SentEvent, ...]:
@@ -89,9 +106,12 @@ def sent_events(
         limits: How large an event may be.
 
     Raises:
-        EventError: One of them is not an `Event`, is too large, or has no JSON form; then none may be sent.
+        EventError: One of them is not an `Event`, is too large or too deep, or has no JSON form, or there are too many;
+            then none may be sent.
     """
     given = [events] if isinstance(events, Event) else list(events)
+    if len(given) > MOST_EVENTS:
+        raise EventError(f"{len(given):,} events were to be sent at once, and {MOST_EVENTS:,} can: send them in parts")
     return tuple(_sent(event, index, new_id, now, limits) for index, event in enumerate(given))
 
 
@@ -101,15 +121,32 @@ def _sent(event: Event, index: int, new_id: Callable[[int], str], now: float, li
     data = json_of(event.data, f"the data of event {event.name!r}")
     if len(data) > limits.event_data:
         raise EventError(f"event {event.name!r}: {exceeded('event_data', len(data), limits.event_data)}")
+    if is_too_deep(data):
+        raise EventError(f"the data of event {event.name!r} are nested more than {DEEPEST} levels deep")
     return SentEvent(event.id or new_id(index), event.name, data, event.ts or int(now * 1000))
 
 
 def json_of(value: Any, what: str) -> bytes:
     """Return *value* as JSON. Raises `EventError`, which calls it *what*."""
     try:
-        return _json.encode(value)
+        encoded = _json.encode(value)
+        unreal = b"null" in encoded and has_unreal_number(msgspec.to_builtins(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EventError(f"{what} has no JSON form: {error}") from error
+    if unreal:
+        raise EventError(f"{what} has no JSON form: it holds NaN or an infinity")
+    return encoded
+
+
+def is_too_deep(encoded: bytes) -> bool:
+    """Return whether JSON is nested more than `DEEPEST` levels deep, where conditions do not look for a value."""
+    if encoded.count(b"{") + encoded.count(b"[") <= DEEPEST:
+        return False
+    level = deepest = 0
+    for token in _TOKEN.findall(encoded):
+        level += _LEVELS.get(token, 0)
+        deepest = max(deepest, level)
+    return deepest > DEEPEST
 
 
 def received(result: bytes | None) -> Event | None:
@@ -147,7 +184,7 @@ def run_event(run: Run) -> dict[str, Any]:
     Return the run's own event, which is its request.
 
     ``data`` holds the query parameters as strings (a repeated one as a list of strings), overridden by the fields of
-    the body if that is a JSON object with a JSON content type. Path parameters are not part of it.
+    the body if that is a JSON object with a JSON content type, not nested too deep. Path parameters are not part of it.
     """
     return {
         "name": REQUEST_EVENT,
@@ -164,7 +201,7 @@ def _query(request: RecordedRequest) -> dict[str, Any]:
 
 def _body(request: RecordedRequest) -> dict[str, Any]:
     kind = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    if (kind != "application/json" and not kind.endswith("+json")) or is_too_deep(request.body):
         return {}
     try:
         body = msgspec.json.decode(request.body)

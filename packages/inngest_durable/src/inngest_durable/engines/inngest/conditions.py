@@ -27,11 +27,9 @@ def cel_of(wait: WaitFor) -> str:
         EventError: It has no form that an Inngest server evaluates.
     """
     conditions = msgspec.json.decode(wait.spec, type=Conditions) if wait.spec else Conditions()
-    values = [(wait.path, wait.value)] if wait.path else []
-    digested = dict(wait.digested)
-    terms = [_equals(path, digested.get(path, value)) for path, value in (*values, *conditions.values)]
+    terms = [_equals(path, value) for path, value in wait.values]
     if conditions.expression:
-        # It needs cel-python, which only those who use expressions have.
+        # It needs cel-python, too, which only those who use expressions have.
         from .residue import residue_of
 
         reduced = residue_of(conditions.expression, conditions.event)

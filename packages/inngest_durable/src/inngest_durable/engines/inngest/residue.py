@@ -1,7 +1,8 @@
 """
 What is left of a CEL expression when the run's own event is known. Pure.
 
-The parts that ask only for the own event are evaluated by cel-python; the rest is written down again.
+The parts that ask only for the own event are evaluated, by cel-python, which unlike cel-expr-python tells an
+expression's syntax tree; the rest is written down again.
 """
 
 from __future__ import annotations
@@ -20,13 +21,6 @@ _OWN, _INCOMING = "event", "async"
 # Never true: every event has a name.
 _NEVER = 'async.name == ""'
 _MACROS = frozenset(("all", "exists", "exists_one", "filter", "map"))
-_FUNCTIONS = frozenset(
-    (
-        *("bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "getDate", "getDayOfMonth"),
-        *("getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth"),
-        *("getSeconds", "has", "int", "matches", "size", "startsWith", "string", "timestamp", "type", "uint"),
-    )
-)
 _OPERATORS = {
     "relation_lt": "<",
     "relation_le": "<=",
@@ -53,7 +47,6 @@ def residue_of(expression: str, event: dict[str, Any]) -> str:
     Raises:
         EventError: The own event lacks what the expression asks for, or the expression has no such form.
     """
-    # lark comes with cel-python, which has compiled the expression before.
     from celpy import Environment
     from celpy.adapter import json_to_cel
 
@@ -205,8 +198,6 @@ class _Writer:
         arguments = _trees(_tree(rest[0])) if rest else []
         if name in _MACROS and len(arguments) > 1:
             bound |= _names(arguments[0])
-        elif name not in _FUNCTIONS:
-            raise self._refused(f"the Inngest server has no function {name!r}")
         return f"{name}({', '.join(self._part(argument, bound) for argument in arguments)})"
 
     def _number(self, node: Node) -> str:
