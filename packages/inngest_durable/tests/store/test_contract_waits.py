@@ -141,9 +141,40 @@ async def test_step_takes_the_first_event_only(store: Store, samples: Samples) -
     assert result_of(store, run) == first
 
 
+@pytest.mark.parametrize(("at", "counts"), [(LATER - 0.001, True), (LATER, False), (LATER + 1, False)])
+async def test_event_after_the_timeout_is_too_late(store: Store, samples: Samples, at: float, counts: bool) -> None:
+    """Even if the step, whose pass is at something else, has not recorded yet that none came."""
+    run = await running(store, samples)
+    await begin(store, run)
+    found = await receive(store, received_at=at)
+
+    assert bool(found.resumed) is counts
+    assert (result_of(store, run) is not None) is counts
+
+
+@pytest.mark.parametrize(("at", "counts"), [(LATER - 0.001, True), (LATER, False)])
+async def test_signal_after_the_timeout_is_lost(store: Store, samples: Samples, at: float, counts: bool) -> None:
+    """Its senders are told, and the name is taken until the step has left."""
+    run = await running(store, samples)
+    sender = await running(store, samples)
+    await begin(store, run, WaitFor("signal", "bank"), waiting(op=StepOp.WAIT_FOR_SIGNAL))
+    found = Found()
+    sending = Memo("tell", "tell", StepOp.SEND_SIGNAL, StepState.COMPLETED, 1, b"false")
+    await store.write(SaveMemoWith(sender.id, 1, APP, sending, SendSignal("bank", b'{"signal":"bank"}'), at, found))
+
+    assert found.memo is not None
+    assert found.memo.result == (b"true" if counts else b"false")
+    assert (result_of(store, run) is not None) is counts
+
+    other = await running(store, samples)
+    second = await begin(store, other, WaitFor("signal", "bank"), waiting(op=StepOp.WAIT_FOR_SIGNAL))
+    assert second.state is (StepState.WAITING if counts else StepState.FAILED)
+
+
 async def test_event_counts_once_within_a_day(store: Store, samples: Samples) -> None:
     await receive(store)
-    run = await parked(store, samples)
+    run = await running(store, samples)
+    await begin(store, run, memo=waiting(wake_at=NOW + 2 * DAY))
     again = await receive(store, received_at=NOW + DAY - 1)
 
     assert again.resumed == []

@@ -118,6 +118,11 @@ def failed_memo(memo: Memo, failure: Failure) -> Memo:
     return replace(memo, state=StepState.FAILED, attempt=1, failure=failure, wake_at=None)
 
 
+def is_over(wake_at: float | None, at: float) -> bool:
+    """Return whether a step that waits until *wake_at* has given up *at* that moment, though it has not recorded it."""
+    return wake_at is not None and wake_at <= at
+
+
 def taken_signal(name: str, run_id: str) -> Failure:
     """Return the failure of a step that waits for a signal for which the run *run_id* already waits."""
     return Failure("SignalTakenError", f"signal {name!r} is waited for by run {run_id}")

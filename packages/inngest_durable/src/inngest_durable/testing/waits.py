@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from .._core.effects import Invoke, SendEvents, SendSignal, StopWaiting
-from .._core.event_flow import failed_memo, taken_signal
+from .._core.event_flow import failed_memo, is_over, taken_signal
 from .._core.events import SentEvent
 from .._core.expressions import ExpressionFailedError
 from .._core.invoke_flow import result_of
@@ -68,7 +68,7 @@ class MemoryWaits:
             case AddEvents(app_id, events, at, found):
                 self._receive(app_id, events, at, found)
             case AddSignal(app_id, name, result, at, found):
-                for run_id, key in self._signal_waits(app_id, name):
+                for run_id, key in self._in_time(self._signal_waits(app_id, name), at):
                     self._complete(run_id, key, result, at, found)
             case PruneEvents():
                 self._prune(write)
@@ -93,7 +93,7 @@ class MemoryWaits:
                 self._record(write, write.memo)
                 self._receive(write.app_id, events, write.at, write.found)
             case SendSignal(name, result):
-                waiting = self._signal_waits(write.app_id, name)
+                waiting = self._in_time(self._signal_waits(write.app_id, name), write.at)
                 self._record(write, replace(write.memo, result=b"true" if waiting else b"false"))
                 for run_id, key in waiting:
                     self._complete(run_id, key, result, write.at, write.found)
@@ -112,7 +112,7 @@ class MemoryWaits:
             for step, waiting in self._waits.items()
             if not waiting.resolved and (waiting.wait.kind, waiting.wait.name) == ("run", run_id)
         ]
-        for waiting_id, key in waiting:
+        for waiting_id, key in self._in_time(waiting, at):
             self._complete(waiting_id, key, result_of(run_id, finish), at, found)
 
     def forget(self, run_id: str) -> None:
@@ -149,6 +149,7 @@ class MemoryWaits:
 
     def _already(self, write: SaveMemoWith, wait: WaitFor) -> Memo | None:
         if wait.kind == "signal":
+            # One that is over has not left yet: it still has the name.
             for run_id, _ in self._signal_waits(write.app_id, wait.name):
                 return failed_memo(write.memo, taken_signal(wait.name, run_id))
         if wait.since is None:
@@ -192,7 +193,7 @@ class MemoryWaits:
                 and (waiting.app_id, waiting.wait.kind, waiting.wait.name) == (app_id, "event", event.name)
                 and _fits(waiting.wait, event)
             ]
-            for run_id, key in waiting:
+            for run_id, key in self._in_time(waiting, at):
                 self._complete(run_id, key, event.json(), at, found)
 
     def _signal_waits(self, app_id: str, name: str) -> list[tuple[str, str]]:
@@ -202,6 +203,9 @@ class MemoryWaits:
             if not waiting.resolved
             and (waiting.app_id, waiting.wait.kind, waiting.wait.name) == (app_id, "signal", name)
         ]
+
+    def _in_time(self, steps: list[tuple[str, str]], at: float) -> list[tuple[str, str]]:
+        return [(run_id, key) for run_id, key in steps if not is_over(self.memos[run_id][key].wake_at, at)]
 
     def _complete(self, run_id: str, key: str, result: bytes | Failure, at: float, found: Found) -> None:
         memo = self.memos.get(run_id, {}).get(key)

@@ -14,7 +14,7 @@ from sqlite3 import Cursor
 from msgspec.structs import replace
 
 from ..._core.effects import Invoke, SendEvents, SendSignal, StopWaiting
-from ..._core.event_flow import failed_memo, taken_signal
+from ..._core.event_flow import failed_memo, is_over, taken_signal
 from ..._core.events import SentEvent
 from ..._core.expressions import ExpressionFailedError
 from ..._core.invoke_flow import result_of
@@ -28,6 +28,8 @@ logger = logging.getLogger("inngest_durable")
 
 _ROW = 512
 
+# Run, key, spec, and until when the step waits.
+WaitRow = tuple[str, str, str, float | None]
 SaveFunction = Callable[[Cursor, SaveMemo], int]
 InsertFunction = Callable[[Cursor, Insert], int]
 
@@ -91,7 +93,7 @@ class Steps:
         return written or _ROW
 
     def _send_signal(self, cursor: Cursor, write: SaveMemoWith, name: str, result: bytes) -> int:
-        waiting = _signal_waits(cursor, write.app_id, name)
+        waiting = _signal_waits(cursor, write.app_id, name, write.at)
         memo = replace(write.memo, result=b"true" if waiting else b"false")
         written = self._record(cursor, write, memo)
         if written:
@@ -109,7 +111,7 @@ def add_events(cursor: Cursor, write: AddEvents) -> int:
 def add_signal(cursor: Cursor, write: AddSignal) -> int:
     """Receive a signal; without a step that waits for it, nothing happens."""
     write.found.clear()
-    waiting = _signal_waits(cursor, write.app_id, write.name)
+    waiting = _signal_waits(cursor, write.app_id, write.name, write.at)
     return _ROW + sum(_complete(cursor, run_id, key, write.result, write.at, write.found) for run_id, key in waiting)
 
 
@@ -125,7 +127,8 @@ def end_waits(cursor: Cursor, run_id: str, finish: Finish, at: float, found: Fou
     found = found or Found()
     found.clear()
     cursor.execute(QUERIES["drop_waits"], (run_id,))
-    waiting = cursor.execute(QUERIES["waits_for_run"], (run_id, run_id)).fetchall()
+    rows = cursor.execute(QUERIES["waits_for_run"], (run_id, run_id)).fetchall()
+    waiting = [(waiting_id, key) for waiting_id, key, until in rows if not is_over(until, at)]
     result = result_of(run_id, finish) if waiting else b""
     return sum(_complete(cursor, waiting_id, key, result, at, found) for waiting_id, key in waiting)
 
@@ -143,7 +146,8 @@ def drop_arrived(cursor: Cursor, run_id: str) -> None:
 def _already(cursor: Cursor, write: SaveMemoWith, wait: WaitFor) -> Memo | None:
     """Return the final memo of a step that need not or cannot wait; None if it has to."""
     if wait.kind == "signal":
-        for run_id, _ in _signal_waits(cursor, write.app_id, wait.name):
+        # One that is over has not left yet: it still has the name.
+        for run_id, *_ in _waits_at(cursor, write.app_id, "signal", wait.name):
             return failed_memo(write.memo, taken_signal(wait.name, run_id))
     if wait.since is None:
         return None
@@ -178,9 +182,8 @@ def _tell_waits(cursor: Cursor, app_id: str, event: SentEvent, at: float, found:
         value = value_at(fields, path) if path else ""
         if value is None:
             continue
-        rows = cursor.execute(QUERIES["waits_at"], (app_id, "event", event.name, path, value)).fetchall()
-        for run_id, key, spec in rows:
-            if _fits(spec, fields, run_id):
+        for run_id, key, spec, until in _waits_at(cursor, app_id, "event", event.name, path, value):
+            if not is_over(until, at) and _fits(spec, fields, run_id):
                 written += _complete(cursor, run_id, key, result, at, found)
     return written
 
@@ -201,9 +204,14 @@ def _fits(spec: str, fields: Fields, run_id: str) -> bool:
         return False
 
 
-def _signal_waits(cursor: Cursor, app_id: str, name: str) -> list[tuple[str, str]]:
-    rows = cursor.execute(QUERIES["waits_at"], (app_id, "signal", name, "", "")).fetchall()
-    return [(run_id, key) for run_id, key, _ in rows]
+def _signal_waits(cursor: Cursor, app_id: str, name: str, at: float) -> list[tuple[str, str]]:
+    return [
+        (run_id, key) for run_id, key, _, until in _waits_at(cursor, app_id, "signal", name) if not is_over(until, at)
+    ]
+
+
+def _waits_at(cursor: Cursor, app_id: str, kind: str, name: str, path: str = "", value: str = "") -> list[WaitRow]:
+    return cursor.execute(QUERIES["waits_at"], (app_id, kind, name, path, value)).fetchall()
 
 
 def _complete(cursor: Cursor, run_id: str, key: str, result: bytes | Failure, at: float, found: Found) -> int:

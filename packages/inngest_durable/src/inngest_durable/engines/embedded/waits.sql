@@ -29,7 +29,7 @@ ON CONFLICT (run_id, key) DO UPDATE SET
     value = excluded.value, spec = excluded.spec, resolved = 0
 
 -- An event looks at the waits for its name one path after the other, each by a seek in the index, and then only at
--- those with its own value there.
+-- those with its own value there. Until when a step waits is in its row: what comes then, or later, is too late.
 
 -- name: first_path
 SELECT min(path) FROM waits INDEXED BY waits_for WHERE app_id = ? AND kind = 'event' AND name = ? AND resolved = 0
@@ -39,12 +39,16 @@ SELECT min(path) FROM waits INDEXED BY waits_for
 WHERE app_id = ? AND kind = 'event' AND name = ? AND path > ? AND resolved = 0
 
 -- name: waits_at
-SELECT run_id, key, spec FROM waits INDEXED BY waits_for
-WHERE app_id = ? AND kind = ? AND name = ? AND path = ? AND value = ? AND resolved = 0
+SELECT waits.run_id, waits.key, waits.spec, steps.wake_at FROM waits INDEXED BY waits_for
+JOIN steps ON steps.run_id = waits.run_id AND steps.key = waits.key
+WHERE waits.app_id = ? AND waits.kind = ? AND waits.name = ? AND waits.path = ? AND waits.value = ?
+AND waits.resolved = 0
 
 -- name: waits_for_run
-SELECT run_id, key FROM waits INDEXED BY waits_for
-WHERE app_id = (SELECT app_id FROM runs WHERE id = ?) AND kind = 'run' AND name = ? AND resolved = 0
+SELECT waits.run_id, waits.key, steps.wake_at FROM waits INDEXED BY waits_for
+JOIN steps ON steps.run_id = waits.run_id AND steps.key = waits.key
+WHERE waits.app_id = (SELECT app_id FROM runs WHERE id = ?) AND waits.kind = 'run' AND waits.name = ?
+AND waits.resolved = 0
 
 -- name: complete_step
 UPDATE steps SET state = ?, attempt = 1, wake_at = NULL, result = nullif(?, ''), failure = nullif(?, '')
