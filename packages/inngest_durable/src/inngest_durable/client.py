@@ -45,12 +45,12 @@ class Inngest:
         cors_origins: Origins whose pages may read the wait URL, e.g. ``["https://shop.example"]``; all by default,
             since the run's token protects it.
         event_key: Key that opens ``POST /_inngest/e/<event key>``, to which others send events; None takes
-            ``INNGEST_EVENT_KEY``. Without a key, there is no such route.
+            ``INNGEST_EVENT_KEY``. Without a key, there is no such route. It must not contain a slash.
         handle_signals: Whether SIGTERM and SIGINT interrupt the passes before they reach the server.
 
     Raises:
-        ConfigurationError: *app_id* is not a name, *engine* is not an engine or is that of another application, or the
-            environment asks for an Inngest server that cannot be used.
+        ConfigurationError: *app_id* is not a name, *engine* is not an engine or is that of another application,
+            *event_key* cannot be part of a URL, or the environment asks for an Inngest server that cannot be used.
     """
 
     def __init__(

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from ._core.events import Event, check_signal, sent_events, signal_result
+from ._core.events import DEEPEST, Event, check_signal, is_timestamp, is_too_deep, sent_events, signal_result
 from ._core.limits import Limits
 from ._core.model import RecordedRequest, RecordedResponse
 from .engines.base import Engine
 from .engines.ulids import new_ulid
-from .errors import EventError, RequestTooLargeError
+from .errors import ConfigurationError, EventError, RequestTooLargeError
 from .exchange import Holder
 
 
@@ -26,9 +26,14 @@ class Inbox:
         engine: Records them, and wakes the runs that wait for them.
         limits: How large they may be.
         event_key: Opens the HTTP route; empty if there is none.
+
+    Raises:
+        ConfigurationError: *event_key* cannot be part of a URL.
     """
 
     def __init__(self, engine: Engine, limits: Limits, event_key: str) -> None:
+        if "/" in event_key:
+            raise ConfigurationError("the event key has a slash, so no URL can hold it in one part: choose another one")
         self.event_key = event_key
         self._engine = engine
         self._limits = limits
@@ -83,6 +88,8 @@ def _events(request: RecordedRequest) -> list[Event]:
         body = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"The body is no JSON: {error}") from error
+    if is_too_deep(request.body):
+        raise ValueError(f"The body is nested more than {DEEPEST} levels deep")
     items = body if isinstance(body, list) else [body]
     return [
         _event(item, f"Event {index}" if isinstance(body, list) else "The event") for index, item in enumerate(items)
@@ -99,7 +106,7 @@ def _event(item: Any, which: str) -> Event:
         raise ValueError(f"{which}, {event.name!r}: its data is no JSON object")
     if event.id is not None and not isinstance(event.id, str):
         raise ValueError(f"{which}, {event.name!r}: its id is no text")
-    if event.ts is not None and (type(event.ts) is not int or not 0 <= event.ts < _LATEST):
+    if event.ts is not None and not is_timestamp(event.ts):
         raise ValueError(f"{which}, {event.name!r}: its ts is no number of milliseconds since the epoch")
     return Event(event.name, event.data or {}, event.id or "", event.ts or 0)
 
@@ -107,7 +114,3 @@ def _event(item: Any, which: str) -> Event:
 def _answer(status: int, body: dict[str, Any]) -> RecordedResponse:
     headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
     return RecordedResponse(status, headers, json.dumps({**body, "status": status}).encode())
-
-
-# The year 9999, in milliseconds.
-_LATEST = 253_402_300_800_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from inngest_durable import Limits
+from inngest_durable import ConfigurationError, Limits
 from inngest_durable._core.model import RunStatus
 
 from packages.inngest_durable.tests.adapters.office import EVENT_KEY, Office, make_office, opened
@@ -95,6 +95,7 @@ async def test_wrong_key_is_refused(office: Office, key: str) -> None:
         (b'[{"name": "approved"}, {"data": {}}]', "Event 1 has no name"),
         (b'[{"name": "approved"}, 7]', "Event 1 is no JSON object"),
         (b"[" * 100_000, "The body is no JSON"),
+        (b'{"name": "a", "data": {"n": ' + b"[" * 200 + b"]" * 200 + b"}}", "The body is nested more than 100 levels"),
     ],
 )
 async def test_what_is_no_event_is_refused_whole(office: Office, body: bytes, fault: str) -> None:
@@ -139,6 +140,11 @@ async def test_without_a_key_there_is_no_route(
     async with opened(approval_office(tmp_path, event_key=event_key)) as office:
         assert (await office.post("/_inngest/e/", json={"name": "approved"})).status_code == 404
         assert (await office.post("/_inngest/e/x", json={"name": "approved"})).status_code == 404
+
+
+async def test_key_that_no_url_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="the event key has a slash"):
+        approval_office(tmp_path, event_key="a/b+c=")
 
 
 async def test_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
