@@ -168,7 +168,7 @@ def wait_for_event(
             *match* it is evaluated for each run that waits for an event of this name, some 15 µs each; *match* is looked
             up in an index.
         timeout: How long to wait, e.g. ``"24h"`` or a timedelta, counted from when the step is first reached. An event
-            that comes later is not taken, even if the step is only then asked for its result.
+            that comes later is not taken.
         since: ``"run"`` also takes an event that was received after the run began and before this step was reached:
             the earliest first, and each event once in a run, except by steps that wait at the same time. By default,
             only an event that comes from now on is taken.
