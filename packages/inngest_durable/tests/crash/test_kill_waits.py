@@ -148,6 +148,54 @@ def test_kill_while_a_step_sends_an_event(site: SiteProcess, place: str) -> None
     check_once(site, "after", "sent")
 
 
+def test_kill_while_a_run_waits_for_a_signal(site: SiteProcess) -> None:
+    """It still has the name after the restart: another run is refused, and the signal wakes the first."""
+    park(site, "/signal")
+    site.process.kill()
+    site.restart()
+
+    assert site.get("/signal").status_code == 500
+    go(site)
+    wait_until(lambda: any(run.status == "completed" for run in site.records.runs()), "the signal to wake the run")
+    first, second = site.records.runs()
+    assert answer(site, first) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    assert second.status == "failed"
+    check_once(site, "after")
+
+
+def test_kill_while_a_signal_is_being_sent(site: SiteProcess) -> None:
+    """Before its commit nothing of it is there; who sends it again wakes the run once."""
+    park(site, "/signal")
+    Effects(site.folder).arm("rows", 1)
+    go(site)
+    killed(site)
+
+    assert site.records.runs()[0].status == "waiting"
+    go(site)
+    run = site.records.wait_for_only_run()
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    assert site.get("/go").json() == {"waited": False}
+    check_once(site, "after")
+
+
+@pytest.mark.parametrize("place", ["rows", "told"])
+def test_kill_while_a_step_sends_a_signal(site: SiteProcess, place: str) -> None:
+    """The signal and the step's memo are in one commit, so the step knows what it has done, whenever the kill came."""
+    park(site, "/signal")
+    Effects(site.folder).arm(place, 1)
+    with site.request("/signaller"):
+        site.process.wait()
+    site.restart()
+    if place == "rows":
+        # The run was not accepted, since its first step was not on disk, and nothing was sent.
+        assert site.get("/signaller").status_code == 200
+    run, sender = ended(site, "signal"), ended(site, "signaller")
+
+    assert answer(site, run) == {"by": "Ann", "after": site.outside.calls("after")[0]["token"]}
+    assert answer(site, sender) == {"waited": True, "sent": site.outside.calls("sent")[0]["token"]}
+    check_once(site, "after", "sent")
+
+
 def test_kill_between_a_signal_and_the_wake_up(site: SiteProcess) -> None:
     """As with an event."""
     park(site, "/signal")

@@ -6,7 +6,8 @@ The application that is killed while its runs wait for the world, of the framewo
     route              what its handler does; `handler`, `child`, `told` and `rows` are places where it may be killed
     /approval          handler; waits for the event "approved"; step after
     /signal            handler; waits for the signal "go"; step after
-    /sender            handler; sends the event "approved"; step after
+    /sender            handler; sends the event "approved"; step sent
+    /signaller         handler; sends the signal "go"; step sent
     /parent            handler; calls /child; step after
     /child             child; step charge
     /go                sends the signal "go"
@@ -24,9 +25,9 @@ from sqlite3 import Cursor
 from typing import Any
 
 from inngest_durable import EmbeddedEngine, Event, Inngest
-from inngest_durable._core.effects import SendEvents
+from inngest_durable._core.effects import SendEvents, SendSignal
 from inngest_durable.engines.embedded.writes import EXECUTE
-from inngest_durable.engines.records import AddEvents, Found, SaveMemoWith
+from inngest_durable.engines.records import AddEvents, AddSignal, Found, SaveMemoWith
 from quart import Quart
 
 from testkit import colourless
@@ -79,13 +80,13 @@ def _set_traps(effects: Effects) -> None:
     def trapped(execute: Callable[[Cursor, Any], int]) -> Callable[[Cursor, Any], int]:
         def passed_by(cursor: Cursor, write: Any) -> int:
             written = execute(cursor, write)
-            if isinstance(write, AddEvents) or isinstance(write.along, SendEvents):
+            if not isinstance(write, SaveMemoWith) or isinstance(write.along, SendEvents | SendSignal):
                 effects.pass_by("rows")
             return written
 
         return passed_by
 
-    for kind in (AddEvents, SaveMemoWith):
+    for kind in (AddEvents, AddSignal, SaveMemoWith):
         EXECUTE[kind] = trapped(EXECUTE[kind])
 
 
@@ -114,6 +115,13 @@ def _add_waits(app: Quart, inngest: Inngest, effects: Effects) -> None:
         effects.pass_by("handler")
         await step.send_event("tell", Event("approved", {"by": "Ann"}))
         return [await step.run("sent", effects.perform, "sent")]
+
+    @app.get("/signaller")
+    @inngest.endpoint
+    async def signaller() -> dict[str, Any]:
+        effects.pass_by("handler")
+        waited = await step.send_signal("tell", "go", "Ann")
+        return {"waited": waited, "sent": await step.run("sent", effects.perform, "sent")}
 
 
 def _add_family(app: Quart, inngest: Inngest, effects: Effects) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import statistics
 import time
+from contextlib import closing
 
 import httpx
 import pytest
@@ -15,6 +17,23 @@ from testkit.waiting import wait_until
 
 TIMES = 5
 WAKES_SECONDS = 0.2
+
+
+async def test_event_sent_through_two_workers_at_once_counts_once(team: Team) -> None:
+    """Whichever of them records it first: it has the same ID."""
+    members = await asyncio.to_thread(team.start, 2)
+    event = {"name": "go", "id": "e1", "data": {"name": "x"}}
+    async with httpx.AsyncClient(trust_env=False, timeout=WAITS_SECONDS) as client:
+        assert (await client.get(f"{members[0].url}/waits/x")).status_code == 303
+        sending = [client.post(f"{member.url}/_inngest/e/{EVENT_KEY}", json=event) for member in members * 8]
+        answers = await asyncio.gather(*sending)
+    run = await asyncio.to_thread(team.records.wait_for_only_run)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert run.status == "completed"
+    assert team.outside.counts() == {"x/after": 1}
+    with closing(sqlite3.connect(team.records.path)) as db:
+        assert db.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
 
 async def go(client: httpx.AsyncClient, member: Member, name: str) -> float:
