@@ -115,9 +115,9 @@ def bench(session: nox.Session) -> None:
     """Measure durable against plain requests: `-- --quick` in half a minute, `-- --help` for the rest."""
     session.install("-q", *group("bench"), SDK)
     session.create_tmp()
-    # "life" measures restarts, sleeping runs and two workers instead; "curve" files with up to a million runs;
-    # "choices" what an application can choose.
-    parts = (["life"], ["curve"], ["choices"])
+    # "life" measures restarts, sleeping runs and two workers instead; "waits" runs that wait for events; "curve" files
+    # with up to a million runs; "choices" what an application can choose.
+    parts = (["life"], ["waits"], ["curve"], ["choices"])
     of, *options = session.posargs if session.posargs[:1] in parts else ["__main__", *session.posargs]
     session.run("python", "-m", f"bench.{of}", *options)
 

@@ -1,4 +1,8 @@
-"""The endpoints of `bench.life`: one dies in its third step of five, one has slept and is woken."""
+"""
+The endpoints of `bench.life` and `bench.waits`.
+
+One dies in its third step of five, one has slept and is woken, and one waits until its order is paid.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from inngest_durable.quart import endpoint_adapter
 from quart import Quart
 
 app = Quart("life")
-inngest = Inngest(app_id="life", endpoint_adapter=endpoint_adapter)
+EVENT_KEY = "key"
+inngest = Inngest(app_id="life", endpoint_adapter=endpoint_adapter, event_key=EVENT_KEY)
 
 
 def work(number: int) -> int:
@@ -37,6 +42,15 @@ async def five() -> str:
 async def woken() -> str:
     """Go on after a sleep."""
     return "awake"
+
+
+@app.get("/paid/<int(signed=True):order>")
+@inngest.endpoint(id="paid")
+async def paid(order: int) -> str:
+    """Wait until the order is paid."""
+    match = {"data.shop": "Zurich", "data.order": order}
+    event = await step.wait_for_event("payment", event="order/paid", match=match, timeout="1h")
+    return "paid" if event else "unpaid"
 
 
 inngest.init_app(app)
