@@ -18,12 +18,12 @@ from typing import Any, Literal, NoReturn, Protocol
 from . import _context
 from ._core.effects import StepFlow
 from ._core.journal import Branch, Journal, StepIdentity
-from ._core.limits import Limits
+from ._core.limits import Limits, exceeded
 from ._core.model import Memo, RecordedRequest, Run
 from ._core.retry import RetryPolicy
 from ._core.run_flow import Interrupted
 from .engines.base import Claim, Clock
-from .errors import RunInterrupt
+from .errors import LimitExceededError, RunInterrupt
 
 logger = logging.getLogger("inngest_durable")
 
@@ -147,9 +147,20 @@ class Pass(ABC):
     def new_child(
         self, step: StepIdentity, endpoint: Callable[..., Any] | str, params: Mapping[str, Any], body: Any
     ) -> Run:
-        """Return the run that *step* invokes. Raises `StepUsageError` if there is no such endpoint."""
-        found = self.endpoints.request_for(endpoint, params, body, self.claim.run.request)
-        return self.claim.new_child(step.key, *found)
+        """
+        Return the run that *step* invokes.
+
+        Raises:
+            StepUsageError: There is no such endpoint, or none of its routes takes these *params*.
+            LimitExceededError: The *body* is larger than that of a client's request may be.
+        """
+        endpoint_id, request, timeout_seconds = self.endpoints.request_for(
+            endpoint, params, body, self.claim.run.request
+        )
+        size, most = len(request.body), self.journal.limits.request_body
+        if size > most:
+            raise LimitExceededError(exceeded("request_body", size, most), step.run_id, step.key)
+        return self.claim.new_child(step.key, endpoint_id, request, timeout_seconds)
 
     def progress(self, key: str, text: str, data: str) -> None:
         """Report how far the executing attempt of a step is; *data* is a JSON object or empty. From any thread."""

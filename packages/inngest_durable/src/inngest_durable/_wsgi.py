@@ -123,8 +123,10 @@ class WsgiEdge:
         return self._slots_of.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(REENTRY_THREADS))
 
     def _open(self, environ: Environ, start_response: StartResponse, claim: Claim | None = None) -> _Exchange:
+        # The limit is for what clients send: a re-entry has the body that was recorded, whatever the limit is now.
+        most = self._client.limits.request_body if claim is None else len(claim.run.request.body)
         # A copy, since middleware in between could otherwise change what is re-entered later.
-        body = environ["wsgi.input"] = Body(environ.copy(), self._client.limits.request_body)
+        body = environ["wsgi.input"] = Body(environ.copy(), most)
         holder = environ[HOLDER_KEY] = WsgiHolder(body, claim)
         return _Exchange(self._client, holder, start_response, environ["REQUEST_METHOD"])
 

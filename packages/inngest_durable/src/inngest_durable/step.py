@@ -267,7 +267,8 @@ def invoke(
         step_id: Name of the step.
         endpoint: The handler decorated with ``@inngest.endpoint``, or the endpoint's ID.
         params: Values for the route's path, and for the query string.
-        json: The request's body. Without one, the request is a GET if the route takes GET.
+        json: The request's body, at most ``Limits.request_body`` bytes as JSON. Without one, the request is a GET if
+            the route takes GET.
         timeout: How long to wait for the child. After that, the child goes on by itself.
 
     Returns:
@@ -277,6 +278,8 @@ def invoke(
         StepError: The child failed, answered with a status other than success, or did not end in time;
             ``child_run_id`` names its run.
         StepUsageError: There is no such endpoint, or none of its routes takes these *params*; or as in `run`.
+        EventError: *json* has no JSON form.
+        LimitExceededError: *json* is too large.
     """
     calling: Coroutine[Any, Any, Any] = _event_steps.invoke(TaskPass, step_id, endpoint, params, json, timeout)
     return calling

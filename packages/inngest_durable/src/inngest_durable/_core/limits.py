@@ -13,7 +13,7 @@ class Limits(Struct, frozen=True):
     How much one run may hold. Sizes are in bytes.
 
     Args:
-        request_body: Body of a request to an endpoint; a larger one is answered ``413``.
+        request_body: Body of a request to an endpoint; a larger one is answered ``413``, or refused by `step.invoke`.
         step_result: Result of one step, as JSON.
         run_state: Results and errors of all steps of a run together.
         steps: Steps of a run.

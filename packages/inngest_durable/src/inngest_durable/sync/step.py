@@ -177,6 +177,8 @@ def invoke(
     Raises:
         StepError: The child failed, answered with a status other than success, or did not end in time.
         StepUsageError: There is no such endpoint, or none of its routes takes these *params*; or as in `run`.
+        EventError: *json* has no JSON form.
+        LimitExceededError: *json* is too large.
     """
     return _event_steps.invoke(ThreadPass, step_id, endpoint, params, json, timeout)
 
