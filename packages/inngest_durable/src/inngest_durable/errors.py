@@ -68,7 +68,7 @@ class StepError(InngestError):
         name: Class name of the original exception, e.g. ``"CardDeclined"``.
         message: Text of the original exception.
         traceback: Traceback of the last attempt as text.
-        child_run_id: ULID of the child run that failed, for `step.invoke`; else empty.
+        child_run_id: ULID of the child run that failed, or did not end in time, for `step.invoke`; else empty.
     """
 
     def __init__(

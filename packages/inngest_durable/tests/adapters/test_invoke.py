@@ -164,17 +164,28 @@ async def test_child_run_that_fails_raises_in_its_caller(bank: Bank, card: str, 
 
 
 async def test_child_run_that_takes_too_long_goes_on(bank: Bank) -> None:
-    bank.caller(params={"card": "good"}, timeout="30s")
+    """The error names it, so that the caller can cancel it; at a replay too."""
+
+    async def order() -> Any:
+        try:
+            await step.invoke("pay", endpoint="charge", params={"card": "good"}, timeout="30s")
+        except StepError as error:
+            await step.sleep("replay", "1s")
+            return {"kind": error.name, "error": str(error), "child": error.child_run_id}
+
+    bank.office.add("/order", order)
     async with opened(bank.office):
         location = await bank.office.parked("/order")
         await settled(bank)
         await bank.office.clock.advance("30s")
+        await bank.office.clock.advance("1s")
         said = await bank.office.end(location)
+        (child,) = bank.office.store.due("office", 1e12, 9)
 
         assert said["kind"] == "InvokeTimeoutError"
         assert "it goes on" in said["error"]
+        assert said["child"] == child.run_id
 
-        (child,) = bank.office.store.due("office", 1e12, 9)
         await bank.office.clock.advance("30s")
         await bank.office.written()
 

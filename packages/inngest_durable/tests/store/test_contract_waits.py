@@ -544,6 +544,26 @@ async def test_end_of_a_child_run_completes_the_step(
         assert (memo.failure.message, memo.failure.run_id) == (outcome, child.id)
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["goes on", "ended first"])
+async def test_step_that_stops_waiting_for_a_child_run_names_it(store: Store, samples: Samples, ended: bool) -> None:
+    """Only the store knows which run it is; if that has ended at the last moment, its end counts."""
+    parent, child = await invoked(store, samples)
+    await store.write(ClaimRun(parent.id, 1, OTHER_WORKER))
+    if ended:
+        await store.write(CancelRun(child.id, NOW))
+    late = {"state": StepState.FAILED, "attempt": 1, "wake_at": None, "failure": Failure("InvokeTimeoutError", "late")}
+    found = Found()
+    memo = waiting("call", StepOp.INVOKE, **late)
+    await store.write(SaveMemoWith(parent.id, 2, APP, memo, StopWaiting(), NOW, found))
+    recorded = store.memo(parent.id, "call")
+
+    assert found.memo == recorded
+    assert recorded is not None
+    assert recorded.failure is not None
+    assert recorded.failure.name == ("RunCancelledError" if ended else "InvokeTimeoutError")
+    assert recorded.failure.run_id == child.id
+
+
 async def test_cancelled_child_run_completes_the_step(store: Store, samples: Samples) -> None:
     parent, child = await invoked(store, samples)
     found = Found()

@@ -29,10 +29,6 @@ def invoke(journal: Journal, step: StepIdentity, child: Callable[[], Run], wake_
     Raises `StepError` if it failed, did not answer with a status of success, or did not end in time. In the last case
     it goes on.
     """
-
-    def late() -> Failure:
-        return Failure("InvokeTimeoutError", "the child run did not end within the timeout; it goes on")
-
     memo = yield from waited(journal, step, StepOp.INVOKE, lambda: Invoke(child()), wake_at, late)
     if memo.state is StepState.FAILED:
         failure = memo.failure or Failure("UnknownError", "no error was recorded")
@@ -40,6 +36,11 @@ def invoke(journal: Journal, step: StepIdentity, child: Callable[[], Run], wake_
             step.run_id, step.key, memo.attempt, failure.name, failure.message, failure.traceback, failure.run_id
         )
     return msgspec.json.decode(memo.result or NOTHING)
+
+
+def late(child_id: str = "") -> Failure:
+    """Return the failure of a step that no longer waits for its child run; the engine knows which run that is."""
+    return Failure("InvokeTimeoutError", "the child run did not end within the timeout; it goes on", "", child_id)
 
 
 def child_request(

@@ -11,9 +11,9 @@ from .._core.effects import Invoke, SendEvents, SendSignal, StopWaiting
 from .._core.event_flow import failed_memo, is_over, taken_signal
 from .._core.events import SentEvent
 from .._core.expressions import ExpressionFailedError
-from .._core.invoke_flow import result_of
+from .._core.invoke_flow import late, result_of
 from .._core.matching import WaitFor, fits, fits_at
-from .._core.model import Failure, Finish, Memo, Run, RunStatus, StepState
+from .._core.model import Failure, Finish, Memo, Run, RunStatus, StepOp, StepState
 from ..engines.base import FencedError
 from ..engines.records import AddEvents, AddSignal, Found, ParkRun, PruneEvents, SaveMemo, SaveMemoWith
 
@@ -168,9 +168,11 @@ class MemoryWaits:
         return None
 
     def _stop_waiting(self, write: SaveMemoWith) -> None:
-        key = write.memo.key
+        memo, key = write.memo, write.memo.key
+        if memo.op is StepOp.INVOKE and (waiting := self._waits.get((write.run_id, key))) is not None:
+            memo = replace(memo, failure=late(waiting.wait.name))
         try:
-            self._record(write, write.memo)
+            self._record(write, memo)
         except FencedError:
             run, stored = self.runs.get(write.run_id), self.memos.get(write.run_id, {}).get(key)
             is_ours = run is not None and run.epoch == write.epoch and run.status is RunStatus.RUNNING

@@ -11,6 +11,7 @@ again after a minute, twice: with a virtual clock, only when the test says so.
     /either               waits for the events "a" and "b" at the same time, then step join
     /sleep                step before, a pause of a minute, step after
     /parent               invokes /sleep
+    /impatient            the same, and waits for half a minute; answers the error
     /below/<path>         as /sleep
     /tardy                waits until the gate "start" opens; then step one, step two (takes until its gate opens)
     /emits                step before, then step tell sends an event of a name that the server keeps for itself
@@ -77,6 +78,7 @@ class Rows:
             self._add(handler, TWICE)
         for handler in (
             self.parent,
+            self.impatient,
             self.tardy,
             self.emits,
             self.at_once,
@@ -138,6 +140,14 @@ class Rows:
     async def parent(self) -> ResponseReturnValue:
         self._enter("parent")
         return {"child": await step.invoke("child", endpoint="sleep")}
+
+    async def impatient(self) -> ResponseReturnValue:
+        self._enter("impatient")
+        try:
+            return {"child": await step.invoke("child", endpoint="sleep", timeout="30s")}
+        except StepError as error:
+            await step.sleep("replay", "1s")
+            return {"error": error.name, "child": error.child_run_id}
 
     async def below(self, rest: str) -> ResponseReturnValue:
         self._enter("below")

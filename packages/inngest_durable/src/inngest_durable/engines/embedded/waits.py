@@ -17,9 +17,9 @@ from ..._core.effects import Invoke, SendEvents, SendSignal, StopWaiting
 from ..._core.event_flow import failed_memo, is_over, taken_signal
 from ..._core.events import SentEvent
 from ..._core.expressions import ExpressionFailedError
-from ..._core.invoke_flow import result_of
+from ..._core.invoke_flow import late, result_of
 from ..._core.matching import Fields, WaitFor, fits, fits_at, value_at
-from ..._core.model import Failure, Finish, Memo, StepState
+from ..._core.model import Failure, Finish, Memo, StepOp, StepState
 from ..records import AddEvents, AddSignal, Found, Insert, PruneEvents, SaveMemo, SaveMemoWith
 from .queries import QUERIES
 from .rows import failure_text, memo_from
@@ -81,6 +81,9 @@ class Steps:
 
     def _stop_waiting(self, cursor: Cursor, write: SaveMemoWith) -> int:
         memo = write.memo
+        if memo.op is StepOp.INVOKE:
+            awaited = cursor.execute(QUERIES["awaited"], (write.run_id, memo.key)).fetchone()
+            memo = replace(memo, failure=late(awaited[0] if awaited else ""))
         written = self._record(cursor, write, memo)
         if not written:
             # Something may have come at the last moment: that counts. Otherwise another pass owns the run.

@@ -50,6 +50,9 @@ JOIN steps ON steps.run_id = waits.run_id AND steps.key = waits.key
 WHERE waits.app_id = (SELECT app_id FROM runs WHERE id = ?) AND waits.kind = 'run' AND waits.name = ?
 AND waits.resolved = 0
 
+-- name: awaited
+SELECT name FROM waits WHERE run_id = ? AND key = ?
+
 -- name: complete_step
 UPDATE steps SET state = ?, attempt = 1, wake_at = NULL, result = nullif(?, ''), failure = nullif(?, '')
 WHERE run_id = ? AND key = ? AND state = 'waiting'

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ..._core.effects import Along, Invoke, SendEvents, SendSignal, StopWaiting
 from ..._core.event_flow import failed_memo
 from ..._core.events import Event
-from ..._core.invoke_flow import result_of
+from ..._core.invoke_flow import late, result_of
 from ..._core.matching import WaitFor
 from ..._core.model import Failure, Memo, Run, StepOp, StepState
 from ...errors import EventError
@@ -85,6 +85,8 @@ class Waits:
                     await claim.keep(memo)
                 return memo
             case StopWaiting():
+                if memo.op is StepOp.INVOKE:
+                    memo = replace(memo, failure=late(child_id(claim.run, memo.key)))
                 final = await self._come(claim, memo.key, await claim.errands.look()) or memo
                 await claim.keep(final)
                 self._seen.add(memo.key)
@@ -179,13 +181,14 @@ async def _memo_of(claim: Recording, memo: Memo, stored: Raw) -> Memo:
     if isinstance(value, Error):
         failure = msgspec.json.decode(value.value, type=_Failure)
         return _failed(memo, Failure(failure.name, failure.message))
-    if bytes(stored) == _NOTHING:
-        return _completed(memo, _NOTHING)
+    # Null is what the server keeps of a wait that it has given up.
+    has_come = bytes(stored) != _NOTHING
     if memo.op is StepOp.INVOKE:
         child = child_id(claim.run, memo.key)
-        finish = await claim.errands.end_of(child)
-        result = result_of(child, finish)
+        result = result_of(child, await claim.errands.end_of(child)) if has_come else late(child)
         return _failed(memo, result) if isinstance(result, Failure) else _completed(memo, result)
+    if not has_come:
+        return _completed(memo, _NOTHING)
     if memo.op is StepOp.WAIT_FOR_SIGNAL:
         return _completed(memo, bytes(value.value if isinstance(value, Data) else stored))
     event = msgspec.json.decode(stored, type=Event)
