@@ -10,7 +10,7 @@ from __future__ import annotations
 import email.utils
 import functools
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,15 +20,19 @@ from msgspec import Struct
 
 from . import _context
 from ._core.duration import Duration, seconds
-from .errors import NonRetriableError, RetryAfterError, StepValueError
+from ._core.limits import exceeded
+from .errors import LimitExceededError, NonRetriableError, RetryAfterError, StepValueError
 
 IDEMPOTENCY_KEY = "idempotency-key"
 TOO_MANY_REQUESTS = 429
 SERVER_ERRORS = 500
 # A longer pause that a server asks for is cut to this.
 LONGEST_PAUSE = timedelta(days=1)
-# The URL is not one, or HTTP cannot express the method or a header.
-_UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeEncodeError
+# The URL is not one, HTTP cannot express the method or a header, or a header is no text.
+_UNSENDABLE = httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError, TypeError
+_LAST_PORT = 65535
+# Each piece of a compressed body is decompressed whole: to about a thousand times its size.
+_PIECE_BYTES = 4096
 
 
 class FetchRequest(Struct, frozen=True):
@@ -78,8 +82,10 @@ class FetchRequest(Struct, frozen=True):
         return cls(method.upper(), url, str(httpx.QueryParams(params)), named, body, seconds(timeout))
 
     def for_httpx(self) -> dict[str, Any]:
-        """Return the arguments of httpx's ``request``."""
-        url = httpx.URL(self.url)
+        """Return the arguments of httpx's ``stream``. Raises one of its errors if it cannot be sent."""
+        url, length = httpx.URL(self.url), str(len(self.content or b""))
+        if (declared := self.headers.get("content-length", length)) != length:
+            raise httpx.LocalProtocolError(f"its body has {length} bytes, but its content-length is {declared}")
         if self.query:
             # After the query that the URL has, which stays as it is: httpx would replace it by its params=.
             url = url.copy_with(query=b"&".join(filter(None, (url.query, self.query.encode()))))
@@ -115,7 +121,12 @@ class FetchResponse(Struct, frozen=True):
     @property
     def text(self) -> str:
         """The body as text: in the charset of its content type, otherwise UTF-8; invalid bytes are replaced."""
-        return httpx.Response(self.status, headers=self._content_type(), content=self.body).text
+        charset = httpx.Response(self.status, headers=self._content_type()).charset_encoding
+        try:
+            return self.body.decode(charset or "utf-8", "replace")
+        except (LookupError, ValueError):
+            # It is none, or none of texts (``hex``), or one that cannot replace what is invalid.
+            return self.body.decode(errors="replace")
 
     def json(self) -> Any:
         """Return the body as plain JSON types. Raises `ValueError` if it is not JSON."""
@@ -139,8 +150,15 @@ class FetchStatusError(Exception):
 async def fetch_on_loop(request: FetchRequest) -> FetchResponse:
     """Send *request* once, on the event loop."""
     try:
-        async with httpx.AsyncClient(**_client_options(request)) as client:
-            return _accepted(await client.request(**request.for_httpx()))
+        async with (
+            httpx.AsyncClient(**_client_options(request), event_hooks={"request": [_check_on_loop]}) as client,
+            client.stream(**request.for_httpx()) as response,
+        ):
+            _check_status(response)
+            body = bytearray()
+            async for chunk in _decoded(response, response.aiter_raw(_PIECE_BYTES)).aiter_bytes():
+                _add(body, chunk)
+            return _accepted(response, body)
     except _UNSENDABLE as error:
         raise _useless(request, error) from error
 
@@ -148,8 +166,15 @@ async def fetch_on_loop(request: FetchRequest) -> FetchResponse:
 def fetch_in_thread(request: FetchRequest) -> FetchResponse:
     """Send *request* once, in this thread."""
     try:
-        with httpx.Client(**_client_options(request)) as client:
-            return _accepted(client.request(**request.for_httpx()))
+        with (
+            httpx.Client(**_client_options(request), event_hooks={"request": [_check]}) as client,
+            client.stream(**request.for_httpx()) as response,
+        ):
+            _check_status(response)
+            body = bytearray()
+            for chunk in _decoded(response, response.iter_raw(_PIECE_BYTES)).iter_bytes():
+                _add(body, chunk)
+            return _accepted(response, body)
     except _UNSENDABLE as error:
         raise _useless(request, error) from error
 
@@ -164,7 +189,20 @@ def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _accepted(response: httpx.Response) -> FetchResponse:
+def _check(request: httpx.Request) -> None:
+    """Refuse what only the socket would, on asyncio and in threads in different ways. Called at each redirect too."""
+    url = request.url
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
+        raise httpx.InvalidURL(f"{url.port} is no port")
+    # As the socket encodes it: raises UnicodeError if a part of the name is empty or too long.
+    url.raw_host.decode("ascii").encode("idna")
+
+
+async def _check_on_loop(request: httpx.Request) -> None:
+    _check(request)
+
+
+def _check_status(response: httpx.Response) -> None:
     if response.status_code == TOO_MANY_REQUESTS or response.status_code >= SERVER_ERRORS:
         # Errors are logged: without the password that a URL may have.
         url = response.request.url.copy_with(userinfo=b"")
@@ -172,8 +210,24 @@ def _accepted(response: httpx.Response) -> FetchResponse:
         now = datetime.fromtimestamp(_context.scope.get().current_pass.clock.now(), UTC)
         after = _retry_after(response.headers.get("retry-after", ""), now)
         raise FetchStatusError(told) if after is None else RetryAfterError(told, after)
+
+
+def _decoded(response: httpx.Response, raw: Iterable[bytes] | AsyncIterable[bytes]) -> httpx.Response:
+    """Return a response that decompresses the *raw* body of *response* piece by piece."""
+    return httpx.Response(response.status_code, headers=response.headers, content=raw)
+
+
+def _add(body: bytearray, chunk: bytes) -> None:
+    """Add what has come to *body*. Raises `LimitExceededError` if the step could not record so much."""
+    body += chunk
+    most = _context.scope.get().current_pass.journal.limits.step_result
+    if len(body) > most:
+        raise LimitExceededError(exceeded("step_result", len(body), most))
+
+
+def _accepted(response: httpx.Response, body: bytearray) -> FetchResponse:
     headers = [(name.lower(), value) for name, value in response.headers.multi_items()]
-    return FetchResponse(response.status_code, str(response.url), headers, response.content)
+    return FetchResponse(response.status_code, str(response.url), headers, bytes(body))
 
 
 def _retry_after(text: str, now: datetime) -> timedelta | None:

@@ -119,7 +119,8 @@ def fetch(
 
     A 5xx or 429 response, or a connection error, is a failed attempt; it is retried by the step's policy, or when
     ``Retry-After`` says. Any other response is returned. Redirects are followed. The request carries the step's
-    `idempotency_key` as ``Idempotency-Key``, unless *headers* has one.
+    `idempotency_key` as ``Idempotency-Key``, unless *headers* has one. A request that cannot be sent, and a response
+    whose body is over ``Limits.step_result``, are not tried again; of such a body no more is read.
 
     Args:
         step_id: Name of the step, or `StepOptions`.
@@ -132,7 +133,8 @@ def fetch(
         timeout: How long connecting may take, and each wait for the next bytes.
 
     Raises:
-        StepError: Every attempt failed.
+        StepError: Every attempt failed. After a last 5xx or 429 response its ``name`` is ``"FetchStatusError"``, or
+            ``"RetryAfterError"`` if that had ``Retry-After``.
         StepValueError: *json* has no JSON form.
         ValueError: *json* and *content* are both given, or *timeout* is not a duration.
         StepUsageError: As in `run`.

@@ -18,6 +18,7 @@ from packages.inngest_durable.tests.adapters.traces import Traces
 from testkit import colourless
 from testkit.outside import Outside
 from testkit.servers import ThreadServer
+from testkit.third_party import ThirdParty, third_party
 
 StartSite = Callable[..., Site]
 Serve = Callable[..., Site]
@@ -109,6 +110,13 @@ def web(request: pytest.FixtureRequest) -> Iterator[colourless.Web]:
     """Run the test over each framework in turn: `shop` and `colourless` are of that one."""
     yield colourless.choose(request.param)
     colourless.choose("quart")
+
+
+@pytest.fixture
+def api() -> Iterator[ThirdParty]:
+    """Run a service that an application calls."""
+    with third_party() as party:
+        yield party
 
 
 @pytest.fixture

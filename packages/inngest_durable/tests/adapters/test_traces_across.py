@@ -11,7 +11,6 @@ from inngest_durable import RetryPolicy, StepOptions
 from opentelemetry.trace import SpanKind
 
 from packages.inngest_durable.tests.adapters.office import Office, opened
-from packages.inngest_durable.tests.adapters.test_fetch import Api, api
 from packages.inngest_durable.tests.adapters.traces import (
     CLIENT_SPAN,
     SENT,
@@ -26,8 +25,7 @@ from packages.inngest_durable.tests.adapters.traces import (
     traced_office,
 )
 from testkit.colourless import Web, over_both, step
-
-__all__ = ["api"]
+from testkit.third_party import ThirdParty
 
 pytestmark = over_both
 
@@ -46,7 +44,7 @@ def brisk(tmp_path: Path, web: Web, traces: Traces) -> Office:
     return traced_office(tmp_path, traces, real_time=True)
 
 
-async def fetched(office: Office, api: Api, **options: Any) -> list[dict[str, str]]:
+async def fetched(office: Office, api: ThirdParty, **options: Any) -> list[dict[str, str]]:
     """Let a run fetch; return the headers that the third party got, of each request."""
 
     async def seats() -> Any:
@@ -59,7 +57,7 @@ async def fetched(office: Office, api: Api, **options: Any) -> list[dict[str, st
     return [headers for _, _, headers, _ in api.asked]
 
 
-async def test_third_party_is_called_below_the_attempt(brisk: Office, traces: Traces, api: Api) -> None:
+async def test_third_party_is_called_below_the_attempt(brisk: Office, traces: Traces, api: ThirdParty) -> None:
     """With what else the client had its trace carry."""
     api.answers = [(503, {}, b""), api.answers[0]]
     got = await fetched(brisk, api)
@@ -72,7 +70,7 @@ async def test_third_party_is_called_below_the_attempt(brisk: Office, traces: Tr
     assert [headers["baggage"] for headers in got] == ["tenant=blue"] * 2
 
 
-async def test_header_that_the_handler_gives_is_sent(brisk: Office, api: Api) -> None:
+async def test_header_that_the_handler_gives_is_sent(brisk: Office, api: ThirdParty) -> None:
     [headers] = await fetched(brisk, api, headers={"TraceParent": OTHER["traceparent"]})
 
     assert headers["traceparent"] == OTHER["traceparent"]
