@@ -80,9 +80,9 @@ class ThirdParty:
         """Return once it was asked so often."""
         wait_until(lambda: len(self.asked) >= times, f"{times} requests")
 
-    def keys(self) -> list[str | None]:
+    def idempotency_keys(self) -> list[str]:
         """Return the idempotency key of each request."""
-        return [headers.get("idempotency-key") for _, _, headers, _ in self.asked]
+        return [headers["idempotency-key"] for _, _, headers, _ in self.asked]
 
     def close(self) -> None:
         """End it."""

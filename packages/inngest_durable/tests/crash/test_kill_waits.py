@@ -16,6 +16,7 @@ from testkit.effects import Effects
 from testkit.forks import ForkedSite, Zygote
 from testkit.records import RunRecord
 from testkit.site_process import SiteProcess
+from testkit.third_party import HELD, third_party
 from testkit.waiting import wait_until
 
 APPROVED = {"name": "approved", "id": "e1", "data": {"by": "Ann"}}
@@ -235,3 +236,19 @@ def test_kill_of_parent_and_child(site: SiteProcess, place: str, call: int) -> N
     assert len(charges) == (2 if place == "charge" else 1)
     assert len({charge["key"] for charge in charges}) == 1
     check_once(site, "after")
+
+
+def test_kill_while_a_request_is_under_way(site: SiteProcess) -> None:
+    """It is made again after the restart, with the same key, so that the other side does its work once."""
+    with third_party() as party:
+        party.answers = [HELD, *party.answers]
+        with site.request(f"/fetch?url={party.url}/book"):
+            party.wait_asked(1)
+            site.process.kill()
+        site.restart()
+        run = site.records.wait_for_only_run()
+
+        assert answer(site, run) == {"answer": {"seats": 3}, "after": site.outside.calls("after")[0]["token"]}
+        assert [(path, body) for _, path, _, body in party.asked] == [("/book", b'{"seats":2}')] * 2
+        assert len(set(party.idempotency_keys())) == 1
+    check_once(site, "before", "after")

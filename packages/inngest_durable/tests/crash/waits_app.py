@@ -11,6 +11,7 @@ The application that is killed while its runs wait for the world, of the framewo
     /parent            handler; calls /child; step after
     /child             child; step charge
     /go                sends the signal "go"
+    /fetch?url=        step before; fetches *url*; step after
 
 `rows` is in the transaction of what was sent, before its commit; `told` right after a commit that has completed a step
 of a waiting run, before anybody was woken.
@@ -31,7 +32,7 @@ from inngest_durable.engines.records import AddEvents, AddSignal, Found, SaveMem
 from quart import Quart
 
 from testkit import colourless
-from testkit.colourless import adapter_of, endpoint_adapter, send_signal, step
+from testkit.colourless import adapter_of, endpoint_adapter, request, send_signal, step
 from testkit.effects import Effects
 from testkit.pauses import count_from_disk
 from testkit.records import database_of
@@ -72,6 +73,7 @@ def _build() -> tuple[Quart, Inngest]:
     _set_traps(effects)
     _add_waits(app, inngest, effects)
     _add_family(app, inngest, effects)
+    _add_fetch(app, inngest, effects)
     inngest.init_app(app)
     return app, inngest
 
@@ -137,3 +139,12 @@ def _add_family(app: Quart, inngest: Inngest, effects: Effects) -> None:
         effects.pass_by("handler")
         called = await step.invoke("call", endpoint=child)
         return {"called": called, "after": await step.run("after", effects.perform, "after")}
+
+
+def _add_fetch(app: Quart, inngest: Inngest, effects: Effects) -> None:
+    @app.get("/fetch")
+    @inngest.endpoint
+    async def fetch() -> dict[str, Any]:
+        await step.run("before", effects.perform, "before")
+        answer = await step.fetch("ask", request.args["url"], method="POST", json={"seats": 2})
+        return {"answer": answer.json(), "after": await step.run("after", effects.perform, "after")}
