@@ -16,7 +16,7 @@ import pytest
 
 LAYERS = """
 quart | flask | testing | cli | otel
-_werkzeug | _cli_text
+_werkzeug, _routes | _cli_text
 client, _endpoints, endpoint | client, _life | client, _blocking | _asgi, _asgi_exchange | _wsgi, _environ
 inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | _scopes | health
 step | sync | engines.embedded | engines.inngest | _traced_pass, _spans
@@ -51,7 +51,7 @@ BANNED_IN_CORE = frozenset(
     )
 )
 BANNED_CALLS_IN_CORE = frozenset(("now", "utcnow", "today", "open", "print", "input"))
-FRAMEWORKS = {"quart": {"quart"}, "flask": {"flask"}, "_werkzeug": {"werkzeug"}}
+FRAMEWORKS = {"quart": {"quart"}, "flask": {"flask"}, "_werkzeug": {"werkzeug"}, "_routes": {"werkzeug"}}
 
 # What is no package, from the top: of these, too, none imports one beside or above it.
 TOOLS = (("bench", "chaos", "crash_matrix"), ("e2e",), ("testkit",))

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from werkzeug.exceptions import BadRequest, HTTPException, RequestTimeout
 
+from . import _routes
 from ._core import http
-from ._core.invoke_flow import child_request
 from ._core.model import RecordedRequest, RecordedResponse
 from ._pass import PassKind
 from ._portal import Done
 from .endpoint import Endpoint
-from .errors import ConfigurationError, StepUsageError
+from .errors import ConfigurationError
 from .exchange import HOLDER_KEY, Holder, Lifecycle
 from .output import OutputQuery
 
 # Where an application keeps its client, for those who have nothing but the application: a server's hooks, tests.
 EXTENSION = "inngest"
-# The endpoint's ID, on the view that serves it.
-_IS_ENDPOINT = "__inngest_endpoint__"
 # The name of the wait URL's view.
 _OUTPUT = "_inngest_output"
-_METHODS = ("POST", "PUT", "PATCH", "DELETE", "GET")
 
 
 class BodyCutOff(BadRequest):  # an answer, as the framework's own
@@ -60,7 +57,7 @@ class WerkzeugAdapter:
 
     def endpoint_id(self, view: Callable[..., Any]) -> str | None:
         """Return the ID of the endpoint that *view* serves; None for another function."""
-        found = getattr(view, _IS_ENDPOINT, None)
+        found = getattr(view, _routes.IS_ENDPOINT, None)
         return found if isinstance(found, str) else None
 
     def request_for(
@@ -75,19 +72,7 @@ class WerkzeugAdapter:
         Raises:
             StepUsageError: It has no route, or none that takes these *params*.
         """
-        rules = [
-            rule
-            for name, view in app.view_functions.items()
-            if _serves(view, endpoint_id)
-            for rule in app.url_map.iter_rules(name)
-        ]
-        for rule in rules:
-            if (built := _built(rule, params)) is not None:
-                path, _, query = built[1].partition("?")
-                return child_request(caller, _method(rule.methods, body), path, query, body, _host(app, built[0]))
-        routes = ", ".join(rule.rule for rule in rules) or "none: is it mounted?"
-        given = ", ".join(params) or "none"
-        raise StepUsageError(f"no route of endpoint {endpoint_id!r} takes these params ({given}); its routes: {routes}")
+        return _routes.request_for(app, endpoint_id, params, body, caller)
 
 
 def _check_redirect_url(url: http.RedirectUrl | None) -> None:
@@ -117,37 +102,6 @@ def _check_parameters(url: Callable[..., str]) -> None:
     except ValueError:
         # Of some functions that are not written in Python nothing is known.
         return
-
-
-def _built(rule: Any, params: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the domain, and the path and query, of *rule* with these *params*, or None if they do not fit."""
-    if not rule.arguments - set(rule.defaults or ()) <= set(params):
-        return None
-    try:
-        built = rule.build(dict(params), append_unknown=True)
-    except (ValueError, TypeError):
-        # As a string where the route has a number.
-        return None
-    return None if built is None else (str(built[0]), str(built[1]))
-
-
-def _host(app: Any, domain: str) -> str | None:
-    """Return the host of a rule that has this *domain*; None if rules are the same at all hosts."""
-    if app.url_map.host_matching:
-        return domain or None
-    name = app.config["SERVER_NAME"]
-    return f"{domain}.{name}".lstrip(".") if app.subdomain_matching and name else None
-
-
-def _serves(view: Any, endpoint_id: str) -> bool:
-    view_class = getattr(view, "view_class", None)
-    views = [view] if view_class is None else [view, *(getattr(view_class, name.lower(), None) for name in _METHODS)]
-    return any(getattr(view, _IS_ENDPOINT, None) == endpoint_id for view in views)
-
-
-def _method(methods: Collection[str] | None, body: Any) -> str:
-    wanted = _METHODS if body is not None else ("GET", *_METHODS)
-    return next((method for method in wanted if methods is None or method in methods), "POST")
 
 
 def callable_of(app: Any, name: str, edge: type[object]) -> Any:
@@ -240,7 +194,7 @@ def output_view(view: Callable[..., Any]) -> Callable[..., Any]:
 
 def endpoint_view(view: Callable[..., Any], endpoint_id: str) -> Callable[..., Any]:
     """Return *view*, marked as that of a durable endpoint."""
-    setattr(view, _IS_ENDPOINT, endpoint_id)
+    setattr(view, _routes.IS_ENDPOINT, endpoint_id)
     return view
 
 
@@ -272,8 +226,8 @@ def pass_of(carrier: Mapping[str, Any], request: Any, views: Mapping[str, Any]) 
     if (view_class := getattr(view, "view_class", None)) is not None:
         # A class-based view: its methods may be endpoints, each by itself.
         method = "get" if request.method == "HEAD" else request.method.lower()
-        view = getattr(view_class, method, None) if not getattr(view, _IS_ENDPOINT, False) else view
-    return "first" if getattr(view, _IS_ENDPOINT, False) else None
+        view = getattr(view_class, method, None) if not getattr(view, _routes.IS_ENDPOINT, False) else view
+    return "first" if getattr(view, _routes.IS_ENDPOINT, False) else None
 
 
 def query_of(request: Any, run_id: str, is_stream: bool = False) -> OutputQuery:

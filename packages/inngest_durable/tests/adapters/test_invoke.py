@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from inngest_durable import NonRetriableError, StepError, StepUsageError
 from inngest_durable._core.model import RunStatus
 from quart.typing import ResponseReturnValue
+from werkzeug.routing import BaseConverter
 
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
 from testkit.colourless import (
@@ -25,6 +27,11 @@ from testkit.colourless import (
 )
 
 pytestmark = over_both
+
+FITTING = (
+    " (in a path, each must be a value that its route matches: not None, not a list, not empty, and without a slash "
+    "unless the route has <path:…>)"
+)
 
 
 class Bank:
@@ -197,12 +204,20 @@ async def test_child_run_that_takes_too_long_goes_on(bank: Bank) -> None:
     [
         (
             {"endpoint": "refund"},
-            "'refund' is no endpoint of this client; there are: charge, numbered, order, unmounted",
+            "'refund' is no endpoint of this client; there are: charge, fixed, numbered, order, unmounted",
         ),
         ({"endpoint": print}, "is no endpoint of this client"),
         ({"params": {}}, "no route of endpoint 'charge' takes these params (none); its routes: /charge/<card>"),
         ({"params": {"name": 1}}, "takes these params (name)"),
         ({"endpoint": "numbered", "params": {"number": "x"}}, "takes these params (number)"),
+        ({"endpoint": "numbered", "params": {"number": -1}}, "takes these params (number)"),
+        ({"params": {"card": None}}, f"takes these params (card); its routes: /charge/<card>{FITTING}"),
+        ({"params": {"card": ["x", "y"]}}, FITTING),
+        ({"params": {"card": b"x"}}, FITTING),
+        ({"params": {"card": "a/b"}}, FITTING),
+        ({"params": {"card": ""}}, FITTING),
+        # There is a route of another endpoint.
+        ({"params": {"card": "fixed"}}, "no route of endpoint 'charge' takes these params (card)"),
         ({"endpoint": "unmounted"}, "its routes: none: is it mounted?"),
     ],
 )
@@ -214,13 +229,58 @@ async def test_call_that_cannot_work_is_an_error(bank: Bank, options: dict[str, 
     async def numbered(number: int) -> None:
         raise NotImplementedError
 
+    async def fixed() -> None:
+        raise NotImplementedError
+
     bank.office.add("/numbered/<int:number>", numbered)
+    bank.office.add("/charge/fixed", fixed)
     bank.caller(**options)
     async with opened(bank.office):
         answer = await bank.office.get("/order")
 
         assert answer.status_code == 200
         assert text in answer.json["error"]
+        assert bank.office.entered == ["/order"]
+
+
+class Cards(BaseConverter):
+    """Takes several cards in one part of a path."""
+
+    def to_python(self, value: str) -> list[str]:
+        """Return the cards."""
+        return value.split("+")
+
+    def to_url(self, value: list[str]) -> str:
+        """Return them as a part of a path."""
+        return "+".join(value)
+
+
+@pytest.mark.parametrize(
+    ("route", "given", "got"),
+    [
+        ("/take/<it>", 17, "17"),
+        ("/take/<it>", UUID(int=1), str(UUID(int=1))),
+        ("/take/<it>", "a b?c#d%2Fü", "a b?c#d%2Fü"),
+        ("/take/<int:it>", 17, 17),
+        ("/take/<path:it>", "a/b", "a/b"),
+        ("/take/<cards:it>", ["a", "b"], ["a", "b"]),
+        ("/take/<it>/", "a", "a"),
+    ],
+)
+async def test_param_in_the_path_arrives_as_the_route_has_it(tmp_path: Path, route: str, given: Any, got: Any) -> None:
+    office = make_office(tmp_path, "memory")
+    office.app.url_map.converters["cards"] = Cards
+
+    async def take(it: Any) -> dict[str, Any]:
+        return {"it": it, "query": request.args.to_dict(flat=False)}
+
+    async def order() -> Any:
+        return await step.invoke("call", endpoint="take", params={"it": given, "none": None, "many": [1, 2]})
+
+    office.add(route, take)
+    office.add("/order", order)
+    async with opened(office):
+        assert await office.end(await office.parked("/order")) == {"it": got, "query": {"many": ["1", "2"]}}
 
 
 async def test_endpoint_is_found_under_another_decorator_and_another_route(tmp_path: Path) -> None:
