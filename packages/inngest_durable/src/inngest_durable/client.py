@@ -112,7 +112,7 @@ class Inngest:
             id: The endpoint's ID, kept with its runs; by default ``<module>.<qualname>`` of the handler.
             retries: Policy of the handler, and of each step that has none of its own. An int is ``max_retries``.
             timeout: How long a run may take from acceptance, sleeps included, e.g. ``"10m"``. After that it fails, and
-                is answered ``504``.
+                is answered ``504``; the runs that it invoked go on.
             idempotency_scope: A plain function, called in the request, that returns whose ``Idempotency-Key`` this
                 is, e.g. the user's ID if the login is a cookie. By default, the ``Authorization`` header identifies
                 the owner.

@@ -263,12 +263,14 @@ def invoke(
     Call another endpoint of the application as a child run, and wait for its end.
 
     The child runs once, however often either run is interrupted. Its request goes through the application like any
-    other, hooks included, with the host, the ``Authorization`` and the cookies of this run's request.
+    other, hooks included, with the host, the ``Authorization`` and the cookies of this run's request. Cancelling this
+    run cancels the child; if this run fails, by its deadline too, the child goes on by itself.
 
     Args:
         step_id: Name of the step.
         endpoint: The handler decorated with ``@inngest.endpoint``, or the endpoint's ID.
-        params: Values for the route's path, and for the query string.
+        params: Values for the route's path, and for the query string. In a path, each must be a value that the route
+            matches; in the query string, None is left out, and a list is repeated.
         json: The request's body, at most ``Limits.request_body`` bytes as JSON. Without one, the request is a GET if
             the route takes GET.
         timeout: How long to wait for the child. After that, the child goes on by itself.
