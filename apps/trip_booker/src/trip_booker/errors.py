@@ -5,11 +5,14 @@ from __future__ import annotations
 from inngest_durable import StepError
 from quart import Quart
 from quart.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
 
 
-class InvalidRequestError(ValueError):
+class InvalidRequestError(BadRequest):
     """
     The query or the body of a request cannot be used.
+
+    An HTTP exception is an answer: an endpoint that raises it has not failed, so it is not tried again.
 
     Args:
         field: Name of the query parameter or of the field of the body, e.g. ``"date"``.
@@ -17,7 +20,7 @@ class InvalidRequestError(ValueError):
     """
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(field, message)
+        super().__init__(message)
         self.field = field
         self.message = message
 
@@ -32,7 +35,7 @@ def install(app: Quart) -> None:
 
 
 async def answer_invalid_request(error: InvalidRequestError) -> ResponseReturnValue:
-    """Answer 400: nothing was started, and the caller can correct the field that is named."""
+    """Answer 400: nothing was booked, and the caller can correct the field that is named."""
     details = {"code": "INVALID_REQUEST", "field": error.field, "message": error.message}
     return {"success": False, "error": details}, 400
 
