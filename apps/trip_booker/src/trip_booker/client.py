@@ -7,15 +7,12 @@ short lease, and a wait URL that is the app's own on either engine.
 
 from __future__ import annotations
 
-import os
-
 from inngest_durable import Inngest, InngestEngine
-from inngest_durable.engines.inngest.settings import chooses_inngest
 from inngest_durable.quart import endpoint_adapter
 
-from trip_booker.inngest_server import LEASE
+from trip_booker.inngest_server import LEASE, is_chosen
 
-ON_SERVER = chooses_inngest(os.environ)
+ON_SERVER = is_chosen()
 
 # Both engines run with their defaults if none is given; only a demo is in a hurry.
 engine = InngestEngine(lease=LEASE) if ON_SERVER else None

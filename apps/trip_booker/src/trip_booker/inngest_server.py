@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import httpx
-from inngest_durable.engines.inngest.settings import chooses_inngest, settings_from
+from inngest_durable import Inngest, InngestEngine
 
 # A request may take half of it before its client is redirected; a killed booking goes on after the rest. The engine's
 # default of 60 seconds is long for somebody who has just pressed the button that kills.
@@ -19,9 +19,14 @@ No Inngest server answers at {url}. Start the Dev Server in another terminal (th
 and then this again. If it is elsewhere, say where: INNGEST_DEV=http://127.0.0.1:8289"""
 
 
+def is_chosen() -> bool:
+    """Return whether the environment asks for an Inngest server: a client that is given no engine follows it."""
+    return isinstance(Inngest("trip-booker").engine, InngestEngine)
+
+
 def choose() -> None:
     """Let the processes started from here use the Inngest engine, unless the environment already says so."""
-    if not chooses_inngest(os.environ):
+    if not is_chosen():
         os.environ["INNGEST_DEV"] = "1"
 
 
@@ -41,4 +46,4 @@ def missing() -> str | None:
 
 def url() -> str:
     """Return the server's base URL. Raises `ConfigurationError`."""
-    return settings_from(os.environ).api_url
+    return InngestEngine().settings.api_url

@@ -75,6 +75,9 @@ class InngestEngine:
         clock: Source of time.
         transport: Used in place of the network, e.g. in tests.
 
+    Attributes:
+        settings: What options and environment come to; ``settings.api_url`` is the base URL of the server's API.
+
     Raises:
         ConfigurationError: There is no signing key and the server is not a Dev Server, or a key or URL is invalid.
         ValueError: *lease* or *shutdown_grace* is not a duration.
