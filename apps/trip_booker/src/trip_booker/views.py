@@ -35,11 +35,10 @@ LISTINGS = {kind: listing(pattern.handler) for kind, pattern in PATTERNS.items()
 async def page() -> ResponseReturnValue:
     """Show the page: empty, or with the booking that its address names."""
     asked = request.args
-    kind = asked.get("kind", "")
     booking_id = asked.get("booking", "")
     trip = {
-        "origin": _one_of(AIRPORTS, asked.get("origin"), "NYC"),
-        "destination": _one_of(AIRPORTS, asked.get("destination"), "LAX"),
+        "origin": _known_or_default(asked.get("origin"), AIRPORTS, default="NYC"),
+        "destination": _known_or_default(asked.get("destination"), AIRPORTS, default="LAX"),
         "date": asked.get("date") or datetime.now(UTC).date().isoformat(),
     }
     html = await render_template(
@@ -48,7 +47,7 @@ async def page() -> ResponseReturnValue:
         booking_id=booking_id if ID.fullmatch(booking_id) else "",
         new_booking_id=f"BK-{secrets.token_hex(4)}",
         chaos_steps=chaos.STEPS,
-        chosen=_one_of(PATTERNS, kind, "flight"),
+        chosen=_known_or_default(asked.get("kind"), PATTERNS, default="flight"),
         labels=LABELS,
         listings=LISTINGS,
         patterns=PATTERNS,
@@ -78,5 +77,5 @@ async def kill() -> NoReturn:
     chaos.crash()
 
 
-def _one_of(known: Container[str | None], asked: str | None, default: str) -> str:
+def _known_or_default(asked: str | None, known: Container[str | None], *, default: str) -> str:
     return asked if asked is not None and asked in known else default
