@@ -24,6 +24,8 @@ PAGE = 100
 _MOST_DIGITS = len(str(END_NUMBER))
 # The ID of `result`, after which nothing comes.
 END = "end"
+# For a browser they are no ends of a line. A reader that splits text as Python does would cut an event there.
+_ESCAPED = str.maketrans({separator: f"\\u{ord(separator):04x}" for separator in "\u0085\u2028\u2029"})
 
 _HEADERS: Headers = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -81,8 +83,8 @@ def _event(event: RunEvent) -> bytes:
 
 
 def _message(message_id: str, kind: str, data: str) -> bytes:
-    # JSON has no line breaks outside its strings, and escapes those in them: one line of data.
-    return f"id: {message_id}\nevent: {kind}\ndata: {data}\n\n".encode()
+    # JSON has no line breaks outside its strings, and escapes those of ASCII in them: one line of data.
+    return f"id: {message_id}\nevent: {kind}\ndata: {data.translate(_ESCAPED)}\n\n".encode()
 
 
 def _result(run: Run) -> str:

@@ -6,12 +6,15 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from inngest_durable import EmbeddedEngine, stream
 from inngest_durable._core.model import Finish, RecordedResponse, RunStatus
+from inngest_durable._core.run_events import encoded
 from inngest_durable.engines.records import AddRunEvent, CancelRun, FinishRun, Insert
 from inngest_durable.testing import MemoryStore
 
+from packages.inngest_durable.tests.follow.listener import heard
 from packages.inngest_durable.tests.store.samples import Samples
 
 
@@ -92,6 +95,20 @@ async def test_result_has_the_body_in_a_form_that_json_can_hold(
         **told,
     }
     assert last.count(b"\n") == 4
+
+
+async def test_event_is_one_line_however_its_reader_splits_text(engine: EmbeddedEngine) -> None:
+    """Python, and so httpx, ends a line at more characters than a browser does."""
+    run, text = Samples().run(), "one\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029two"
+    response = RecordedResponse(200, ((b"content-type", b"text/plain; charset=utf-8"),), text.encode())
+    finish = Finish(RunStatus.COMPLETED, response)
+    progress = AddRunEvent(run.id, 1, 1001.0, "step.progress", encoded({"text": text}))
+    await engine.store.write(Insert(run), progress, FinishRun(run.id, 1, finish, 1002.0))
+    sent = b"".join([chunk async for chunk in stream.events(engine, run.id)])
+    events = {event.kind: event.data for event in heard(httpx.Response(200, content=sent).iter_lines())}
+
+    assert events["step.progress"]["text"] == text
+    assert events["result"]["body"] == text
 
 
 async def test_stream_of_a_deleted_run_ends(engine: EmbeddedEngine) -> None:
