@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import msgspec
-
 from . import _context
 from ._core.run_events import LONGEST_DATA, LONGEST_TEXT, encoded, shortened
 from .errors import OutsideStepError, StepValueError
@@ -23,12 +21,12 @@ def progress(text: str, /, **data: Any) -> None:
 
     Args:
         text: For people. Anything over 1,000 characters is cut off.
-        **data: For the page, as JSON; left out, with a warning in the log, if it takes more than 4 KiB. At most 1,000
-            reports are recorded per attempt.
+        **data: For the page, as JSON; left out, with a warning in the log, if it takes more than 4 KiB in UTF-8. At
+            most 1,000 reports are recorded per attempt.
 
     Raises:
         OutsideStepError: Called outside a step's function.
-        StepValueError: *text* is not a string, or *data* cannot be JSON.
+        StepValueError: *text* is not a string, or *data* has no JSON form. It fails the step at once.
     """
     found = _context.scope.get(None)
     if found is None or found.step is None:
@@ -40,9 +38,9 @@ def progress(text: str, /, **data: Any) -> None:
     if data:
         try:
             fields = encoded(data)
-        except (TypeError, ValueError, msgspec.MsgspecError) as error:
-            raise StepValueError(f"progress() got data that is no JSON: {error}", step.run_id, step.key) from error
-        if len(fields) > LONGEST_DATA:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise StepValueError(f"progress() got data without a JSON form: {error}", step.run_id, step.key) from error
+        if len(fields.encode()) > LONGEST_DATA:
             logger.warning(
                 "step %r gave progress() more than %d bytes of data: left out [run=%s]",
                 step.key,

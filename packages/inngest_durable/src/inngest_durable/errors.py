@@ -17,7 +17,7 @@ Every error of the package. This is the bottom of the dependency chain.
           +-- OutsideEndpointError
           |    +-- OutsideStepError  what only a step's function may call was called elsewhere
           +-- NestedStepError
-          +-- StepValueError     a result cannot be stored, or does not come back as it was
+          +-- StepValueError     a value has no JSON form, or a result does not come back as it was
           +-- ReplayMismatchError
           +-- LimitExceededError
           +-- EventError         an event cannot be sent, or a wait for one cannot work
@@ -191,9 +191,9 @@ class NestedStepError(StepUsageError):
 
 
 class StepValueError(StepUsageError):
-    """A step's result cannot be stored as JSON, or does not come back as it was."""
+    """A step's result or a report of progress has no JSON form, or a result does not come back as it was."""
 
-    hint = "Return JSON types, dataclasses, TypedDicts or other types that msgspec encodes, and annotate the result."
+    hint = "Use JSON types, dataclasses, TypedDicts or other types that msgspec encodes, and annotate a step's result."
 
 
 class ReplayMismatchError(StepUsageError):

@@ -94,7 +94,8 @@ def _add_quick(app: Quart, inngest: Inngest, outside: Outside) -> None:
 
 def _add_talking(app: Quart, inngest: Inngest) -> None:
     async def talk() -> None:
-        progress("x" * 2000, big="y" * 5000)
+        # Of the data, the bytes are too many, the characters are not.
+        progress("x" * 2000, big="é" * 2500)
         for number in range(MOST_PROGRESS + 10):
             progress(f"{number}")
 

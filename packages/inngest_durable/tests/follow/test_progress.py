@@ -26,9 +26,32 @@ def office(web: Web, tmp_path: Path) -> Office:
     return make_office(tmp_path, "memory")
 
 
+def endless() -> list[Any]:
+    """Return a list that holds itself."""
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+def deep() -> list[Any]:
+    """Return lists in lists, more than can be followed."""
+    found: list[Any] = []
+    for _ in range(5000):
+        found = [found]
+    return found
+
+
+NO_JSON = "data without a JSON form"
+
+
 @pytest.mark.parametrize(
     ("text", "data", "said"),
-    [(7, {}, "takes a text, not int"), ("text", {"value": object()}, "data that is no JSON")],
+    [
+        pytest.param(7, {}, "takes a text, not int", id="no text"),
+        pytest.param("text", {"value": object()}, NO_JSON, id="object"),
+        pytest.param("text", {"value": endless()}, NO_JSON, id="endless"),
+        pytest.param("text", {"value": deep()}, NO_JSON, id="deep"),
+    ],
 )
 async def test_progress_that_cannot_be_told_fails_the_step(
     office: Office, text: Any, data: dict[str, Any], said: str

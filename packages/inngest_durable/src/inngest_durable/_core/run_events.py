@@ -61,7 +61,7 @@ END_NUMBER = 2**53 - 1
 # A step that executes longer than this gets an event for its start; quicker ones are reported when they end.
 STARTED_AFTER_SECONDS = 0.02
 
-# What one `progress` may hold, and how many there may be of one step in one pass.
+# What one `progress` may hold, in characters and in bytes of JSON, and how many there may be of one step in one pass.
 LONGEST_TEXT = 1000
 LONGEST_DATA = 4096
 MOST_PROGRESS = 1000
