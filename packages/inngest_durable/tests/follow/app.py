@@ -9,7 +9,7 @@ For servers in processes, `create_quart_app` and `create_flask_app` take its fol
     /fails               step pay fails for good, at its first attempt; the error leaves the handler
     /raises              step pay; then the handler itself raises, once
     /nap                 step before, a pause of an hour
-    /held                step one; step two, which takes until the gate "two" opens; step three
+    /held                step one tells its progress; step two takes until the gate "two" opens; step three
     /thread              step count is a `def` function that tells its progress
     /mine                step pay; whose keys these are is said: everybody's
     /parent, /child      the first invokes the second, whose step takes until the gate "child" opens
@@ -136,10 +136,14 @@ def _add_held(app: Quart, inngest: Inngest, outside: Outside) -> None:
         await step.sleep("pause", "1h")
         return "awake"
 
+    async def tell_one() -> str:
+        progress("One of three")
+        return outside.act("one")
+
     @app.get("/held")
     @inngest.endpoint
     async def held_view() -> list[str]:
-        one = await step.run("one", outside.act, "one")
+        one = await step.run("one", tell_one)
         two = await step.run("two", held, outside, "two")
         return [one, two, await step.run("three", outside.act, "three")]
 
