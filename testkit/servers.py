@@ -170,7 +170,7 @@ class WsgiThread(ThreadServer):
 
         def working() -> None:
             try:
-                future.set_result(asyncio.run(_result_of(work())))
+                future.set_result(asyncio.run(_result_of(work)))
             except Exception as error:
                 future.set_exception(error)
 
@@ -241,8 +241,8 @@ class WaitressThread(WsgiThread):
             self._server.trigger.pull_trigger(self._server.close)
 
 
-async def _result_of(work: Awaitable[T]) -> T:
-    return await work
+async def _result_of(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
 
 
 def _under(prefix: str, app: Any) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from ._core.events import Event
 from ._portal import Done, call_on
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StepUsageError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -19,6 +21,10 @@ class Client(Protocol):
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop that the engine runs on."""
+
+    @property
+    def serves_in_threads(self) -> bool:
+        """Whether the application's views run in threads, as Flask's do."""
 
     def on_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
         """Run *work* as the adapter does it: at once and blocking, or when it is awaited."""
@@ -34,6 +40,32 @@ class Client(Protocol):
 
     def unready(self) -> Coroutine[Any, Any, str | None]:
         """Return why no run can be begun."""
+
+
+ClientT = TypeVar("ClientT", bound=Client)
+
+
+def to_await(
+    method: Callable[Concatenate[ClientT, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[ClientT, P], Coroutine[Any, Any, T]]:
+    """
+    Refuse a call of *method* in a Flask application's thread, where its coroutine would be dropped and nothing done.
+
+    Raises:
+        StepUsageError: At the call; the text names the call that blocks.
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(client: ClientT, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        if client.serves_in_threads and asyncio._get_running_loop() is None:
+            raise StepUsageError(
+                f"inngest.{name}() is to be awaited, and nothing can be awaited in this thread: with Flask write "
+                f"inngest.sync.{name}(…)"
+            )
+        return method(client, *args, **kwargs)
+
+    return call
 
 
 class BlockingCalls:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
-from ._blocking import BlockingCalls
+from ._blocking import BlockingCalls, to_await
 from ._core.duration import Duration, seconds
 from ._core.events import Event
 from ._core.http import Cors
@@ -167,6 +167,7 @@ class Inngest:
         self._edge = self.endpoints.adapter_for("init_app()").init_app(app, self)
         self.endpoints.app = app
 
+    @to_await
     async def send(self, events: Event | Sequence[Event]) -> list[str]:
         """
         Send events: each wakes every run that waits for it. In a handler use `step.send_event`, which sends once.
@@ -183,6 +184,7 @@ class Inngest:
         """
         return await self._started(lambda: self.inbox.send(events))
 
+    @to_await
     async def send_signal(self, name: str, data: Any = None) -> bool:
         """
         Wake the step that waits for the signal *name*. In a handler use `step.send_signal`, which sends once.
@@ -199,6 +201,7 @@ class Inngest:
         """
         return await self._started(lambda: self.inbox.send_signal(name, data))
 
+    @to_await
     async def cancel(self, run_id: str) -> bool:
         """
         Cancel a run for good. Its client got the ID as ``X-Inngest-Run-Id``.
@@ -214,6 +217,7 @@ class Inngest:
         """
         return await self._started(lambda: self.engine.cancel(run_id))
 
+    @to_await
     async def unready(self) -> str | None:
         """
         Return why this process cannot begin a run at the moment, or None if it can: for a health route of your own.
@@ -233,6 +237,11 @@ class Inngest:
             return await work()
 
         return await self.on_loop(working)
+
+    @property
+    def serves_in_threads(self) -> bool:
+        """Whether the application's views run in threads, as Flask's do."""
+        return self._adapter is not None and self._adapter.in_threads
 
     @property
     def sync(self) -> BlockingCalls:

@@ -144,9 +144,11 @@ class EndpointAdapter(Protocol):
 
     Attributes:
         async_redirect_url: Where redirected clients wait; see `_core.http.wait_location`.
+        in_threads: Whether views run in threads, so that `run` blocks there.
     """
 
     async_redirect_url: http.RedirectUrl | None
+    in_threads: bool
 
     def root_path(self, edge: str) -> str:
         """Return the prefix of the wait URL in the calling request, which came to the *edge* with that root path."""

@@ -53,6 +53,8 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         held_waits: How many of them each process holds at a time; see `with_options`.
     """
 
+    in_threads = True
+
     def __init__(self, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS) -> None:
         super().__init__(async_redirect_url)
         self._held_waits = held_waits

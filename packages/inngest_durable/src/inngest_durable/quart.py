@@ -40,6 +40,8 @@ class QuartAdapter(_werkzeug.WerkzeugAdapter):
         async_redirect_url: Where redirected clients wait; see `with_options`.
     """
 
+    in_threads = False
+
     def with_options(self, *, async_redirect_url: http.RedirectUrl | None = None) -> QuartAdapter:
         """
         Return a new adapter with these options; this one is not changed.

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable import ConfigurationError, EmbeddedEngine, Event, Inngest, RunNotFoundError, step
+from inngest_durable import (
+    ConfigurationError,
+    EmbeddedEngine,
+    Event,
+    Inngest,
+    RunNotFoundError,
+    StepUsageError,
+    step,
+)
 from inngest_durable._portal import portal
 from inngest_durable.engines.records import Write
 from inngest_durable.flask import FlaskAdapter
@@ -68,6 +76,49 @@ def test_flask_view_cancels_a_run(tmp_path: Path) -> None:
         assert client.get(redirect.headers["location"]).status_code == 410
         with pytest.raises(RunNotFoundError):
             inngest.sync.cancel(UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("send", [Event("trip/told")]), ("send_signal", ["boss"]), ("cancel", [UNKNOWN]), ("unready", [])],
+)
+def test_flask_view_is_told_of_the_call_that_blocks(tmp_path: Path, name: str, arguments: list[Any]) -> None:
+    """Without an error, the coroutine would be dropped: the event is never sent, and the view says that it was."""
+    app, inngest, _ = flask_app.small_app(tmp_path)
+
+    @app.post("/decide")
+    def decide() -> Any:
+        with pytest.raises(StepUsageError, match=rf"with Flask write inngest\.sync\.{name}\(…\)"):
+            getattr(inngest, name)(*arguments)
+        return {"refused": True}
+
+    inngest.init_app(app)
+
+    assert app.test_client().post("/decide").get_json() == {"refused": True}
+
+
+def test_flask_handler_that_sends_wrongly_is_not_tried_again(tmp_path: Path) -> None:
+    """The same code would fail again: the client has its 500 at once, and no redirect."""
+    app, inngest, _ = flask_app.small_app(tmp_path)
+
+    @app.post("/order")
+    @inngest.endpoint
+    def order() -> Any:
+        sync_step.run("reserve", int)
+        inngest.send(Event("order/placed"))  # type: ignore[unused-coroutine]  # the mistake
+        return {}
+
+    inngest.init_app(app)
+    with inngest.running():
+        assert app.test_client().post("/order").status_code == 500
+
+
+async def test_script_without_a_framework_awaits_what_it_made_before() -> None:
+    """A client without an adapter has no threads: a coroutine may be made anywhere, and awaited later."""
+    inngest = Inngest("tests", engine=EmbeddedEngine(store=MemoryStore()))
+    sending = await asyncio.to_thread(inngest.send, Event("trip/told", id="told"))
+    async with inngest.running():
+        assert await sending == ["told"]
 
 
 async def test_thread_of_a_quart_application_sends(tmp_path: Path) -> None:
