@@ -17,7 +17,7 @@ import pytest
 LAYERS = """
 quart | flask | testing | cli | otel
 _werkzeug, _routes | _cli_text
-client, _endpoints, endpoint | client, _life | client, _blocking | _asgi, _asgi_exchange | _wsgi, _environ
+client, _endpoints, endpoint | client, _life | client, _blocking | _asgi, _asgi_exchange | _wsgi, _environ, _wsgi_server
 inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording | _scopes | health
 step | sync | engines.embedded | engines.inngest | _traced_pass, _spans
 _event_steps, _steps | _fetch | _progress

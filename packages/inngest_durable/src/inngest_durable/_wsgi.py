@@ -4,8 +4,8 @@ The edge of a WSGI application: the callable put round it by ``init_app``. Impor
 It puts the holder into each environ, records what the framework actually sent for a finished run, sends a substitute in
 place of the framework's response, and runs re-entries in threads of its own.
 
-A WSGI server does not say when a client goes away: the pass goes on, and the run ends with it. Only a client that
-leaves while its response is being sent is noticed.
+A WSGI server does not say when a client goes away: the pass goes on, and the run ends with it. Only of a client that
+waits or follows is it asked now and then, and one that leaves while its response is being sent is noticed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ._environ import Body, environ_of, headers_of
 from ._portal import portal
 from ._recording import KeptResponse
 from ._threads import as_exception, start_thread
+from ._wsgi_server import threads_of
 from .ending import SERVER_ERROR, conclude, conclude_unreached
 from .engines.base import Claim
 from .engines.inngest.answers import refused_answer
@@ -49,11 +50,13 @@ class WsgiHolder(Holder):
 
     Attributes:
         body: The request's body, as the application reads it.
+        server_threads: How many requests the server serves at a time in this process; None if that is unknown.
     """
 
-    def __init__(self, body: Body, claim: Claim | None = None) -> None:
+    def __init__(self, body: Body, claim: Claim | None = None, server_threads: float | None = None) -> None:
         super().__init__(claim)
         self.body = body
+        self.server_threads = server_threads
 
     async def request(self) -> RecordedRequest:
         """Return the request as the edge got it."""
@@ -127,7 +130,7 @@ class WsgiEdge:
         most = self._client.limits.request_body if claim is None else len(claim.run.request.body)
         # A copy, since middleware in between could otherwise change what is re-entered later.
         body = environ["wsgi.input"] = Body(environ.copy(), most)
-        holder = environ[HOLDER_KEY] = WsgiHolder(body, claim)
+        holder = environ[HOLDER_KEY] = WsgiHolder(body, claim, threads_of(environ, start_response))
         return _Exchange(self._client, holder, start_response, environ["REQUEST_METHOD"])
 
     def _run(self, environ: Environ, exchange: _Exchange) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from ._portal import Done, portal
 from ._thread_pass import ThreadPass
 from ._threads import as_exception
 from ._wsgi import WsgiEdge, WsgiHolder
+from ._wsgi_server import Environ, while_there
 from .endpoint import Endpoint
 from .errors import ConfigurationError
 from .exchange import Holder, Lifecycle
@@ -39,6 +40,7 @@ __all__ = ["FlaskAdapter", "current_pass", "endpoint_adapter"]
 
 T = TypeVar("T")
 
+# How many clients are held where the server does not tell how many threads it has.
 HELD_WAITS = 2
 # How long the only thread of a process is held: all other requests wait meanwhile.
 ONLY_THREAD_SECONDS = 2.0
@@ -50,19 +52,19 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
 
     Args:
         async_redirect_url: Where redirected clients wait; see `with_options`.
-        held_waits: How many of them each process holds at a time; see `with_options`.
+        held_waits: How many of them each process holds at a time, if given; see `with_options`.
     """
 
     in_threads = True
 
-    def __init__(self, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS) -> None:
+    def __init__(self, async_redirect_url: http.RedirectUrl | None = None, held_waits: int | None = None) -> None:
         super().__init__(async_redirect_url)
         self._held_waits = held_waits
         # Keyed by the engine's event loop: a forked child has its own, and holds none of the parent's clients.
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     def with_options(
-        self, *, async_redirect_url: http.RedirectUrl | None = None, held_waits: int = HELD_WAITS
+        self, *, async_redirect_url: http.RedirectUrl | None = None, held_waits: int | None = None
     ) -> FlaskAdapter:
         """
         Return a new adapter with these options; this one is not changed.
@@ -73,8 +75,9 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
                 returns the URL; it runs on the engine's event loop, in the context of the request, and must not block.
             held_waits: How many clients each process holds at the wait URL at a time. Each takes a thread of the
                 server for up to 25 s; further ones are answered ``202`` with ``Retry-After: 1`` at once, unless their
-                run has ended. Set it lower than the server's number of threads. If there is one thread per process, a
-                client is held for 2 s, then redirected to the wait URL again.
+                run has ended. By default half of the server's threads, with gunicorn, waitress and Werkzeug's server;
+                2 with another. If you set it, then lower than the number of threads. If there is one thread per
+                process, a client is held for 2 s, then redirected to the wait URL again.
         """
         return FlaskAdapter(async_redirect_url, held_waits)
 
@@ -136,32 +139,41 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
     def _view(self, client: Lifecycle, *, is_stream: bool = False) -> Callable[..., Response]:
         def inngest_output(run_id: str = "", **_: str) -> Response:
             query = _werkzeug.query_of(request, run_id, is_stream)
-            if _is_only_thread(request.environ):
+            threads = _server_threads()
+            if threads == 1:
                 query = replace(query, most_seconds=ONLY_THREAD_SECONDS)
-            return _sent_by_edge(portal.call(self._answer, client, query))
+            return _sent_by_edge(portal.call(self._answer, client, query, self._most_held(threads), request.environ))
 
         return _werkzeug.output_view(inngest_output)
 
-    async def _answer(self, client: Lifecycle, query: OutputQuery) -> http.Answer:
+    def _most_held(self, server_threads: float | None) -> float:
+        if self._held_waits is not None:
+            return self._held_waits
+        return HELD_WAITS if server_threads is None else max(1, server_threads / 2)
+
+    async def _answer(self, client: Lifecycle, query: OutputQuery, most_held: float, environ: Environ) -> http.Answer:
         await _started(client)
-        may_hold = self._hold(0) < self._held_waits
+        may_hold = self._hold(0) < most_held
         self._hold(may_hold)
         try:
-            answer = await output_or_events(client.engine, client.cors, query, may_hold)
+            answer = await while_there(environ, output_or_events(client.engine, client.cors, query, may_hold))
         finally:
             self._hold(-may_hold)
+        if answer is None:
+            # Nobody is there to read it, or a client that has closed its own side of the connection alone.
+            return await output_or_events(client.engine, client.cors, query, may_hold=False)
         if not isinstance(answer, http.StreamedResponse):
             return answer
         # A stream goes on for as long as its run.
         if not may_hold or query.most_seconds < http.WAIT_SECONDS:
             return http.unavailable("as many clients follow runs as there are threads for")
-        return http.StreamedResponse(answer.status, answer.headers, self._held_stream(answer.chunks))
+        return http.StreamedResponse(answer.status, answer.headers, self._held_stream(answer.chunks, environ))
 
-    async def _held_stream(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async def _held_stream(self, chunks: AsyncGenerator[bytes, None], environ: Environ) -> AsyncGenerator[bytes, None]:
         self._hold(1)
         try:
             async with aclosing(chunks):
-                async for chunk in chunks:
+                while (chunk := await while_there(environ, anext(chunks, None))) is not None:
                     yield chunk
         finally:
             self._hold(-1)
@@ -183,9 +195,9 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
         return _werkzeug.output_view(inngest_runs)
 
 
-def _is_only_thread(environ: Mapping[str, Any]) -> bool:
-    """Whether the server serves one request at a time in each process. The framework's test client is no server."""
-    return not environ.get("wsgi.multithread", True) and "SERVER_SOFTWARE" in environ
+def _server_threads() -> float | None:
+    holder = _werkzeug.holder_in(request.environ)
+    return holder.server_threads if isinstance(holder, WsgiHolder) else None
 
 
 async def _started(client: Lifecycle) -> None:

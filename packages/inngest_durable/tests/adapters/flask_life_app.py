@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 from flask import Flask, request
-from inngest_durable import EmbeddedEngine, Inngest
+from inngest_durable import EmbeddedEngine, Inngest, stream
 from inngest_durable.flask import endpoint_adapter
 from inngest_durable.sync import step
 
@@ -76,6 +76,12 @@ def create_app() -> Flask:
 
     inngest.init_app(app)
     return app
+
+
+def without_heartbeats() -> Flask:
+    """Return the application whose streams of events say nothing while nothing happens."""
+    stream.HEARTBEAT_SECONDS = 3600.0
+    return create_app()
 
 
 def start_in_master() -> Flask:

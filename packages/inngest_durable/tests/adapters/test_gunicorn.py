@@ -17,6 +17,7 @@ import pytest
 
 from packages.inngest_durable.tests.adapters import flask_life_app
 from packages.inngest_durable.tests.adapters.site import RUN_ID
+from testkit.outside import Outside
 from testkit.server_process import ServerProcess, gunicorn_command
 from testkit.site_process import SiteProcess, waiter
 from testkit.waiting import wait_until
@@ -95,9 +96,41 @@ def test_waiting_clients_leave_threads_to_others(gunicorn: Gunicorn) -> None:
     assert [answer.status_code for answer in held] == [303, 303]
 
 
-def test_only_thread_is_soon_given_to_others(gunicorn: Gunicorn) -> None:
+def test_half_of_the_threads_hold_waiting_clients(gunicorn: Gunicorn) -> None:
+    """With 16 threads, eight clients at the wait URL of one worker are held, and others are served."""
+    site = gunicorn("--workers", "1", "--threads", "16")
+    location = site.get("/asleep").headers["location"]
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(site.get, location) for _ in range(8)]
+        Outside(site.folder / "visits").wait_for(location.split("?")[0], 8)
+        plain = site.get("/plain")
+        site.process.terminate()
+        held = [answer.result().status_code for answer in waiting]
+
+    assert plain.status_code == 200
+    assert held == [303] * 8
+
+
+def test_closed_streams_hold_no_thread(gunicorn: Gunicorn) -> None:
+    """Of four threads, two may hold clients: when the tabs that had them are closed, another one can follow."""
+    site = gunicorn("--workers", "1", app=f"{flask_life_app.__name__}:without_heartbeats")
+    events = site.get("/asleep").headers["location"].replace("/output?", "/events?")
+
+    def first_line() -> bytes:
+        with site.request(events) as connection:
+            return connection.recv(4096).split(b"\r\n")[0]
+
+    with site.request(events) as one, site.request(events) as two:
+        assert [connection.recv(4096)[:12] for connection in (one, two)] == [b"HTTP/1.1 200"] * 2
+        assert b" 503 " in first_line()
+
+    wait_until(lambda: b" 200 " in first_line(), "a thread to be free")
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+def test_only_thread_is_soon_given_to_others(gunicorn: Gunicorn, worker_class: str) -> None:
     """Gunicorn's default has one thread in each worker: who waits there is sent round, and who would follow refused."""
-    site = gunicorn("--workers", "1", "--worker-class", "sync", "--threads", "1")
+    site = gunicorn("--workers", "1", "--worker-class", worker_class, "--threads", "1")
     location = site.get("/asleep").headers["location"]
     began = time.monotonic()
     held = site.get(location)
