@@ -10,6 +10,7 @@ from typing import Any
 from . import _context
 from ._core import codec
 from ._core.options import StepOptions
+from ._core.retry import retry_policy
 from ._core.step_flow import run_step
 from ._core.step_flow import sleep_until as sleep_until_flow
 from ._pass import Pass
@@ -25,13 +26,14 @@ _IN_THREAD = (
 
 def run(colour: type[Pass], step_id: str | StepOptions, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Run *fn* as a step of a pass of this *colour*."""
-    step_id, policy, timeout_seconds = StepOptions.parts(step_id)
+    step_id, retries, timeout_seconds = StepOptions.parts(step_id)
     scope, current = here(colour, step_id)
     if not callable(fn):
         raise _no_step_function(fn, current.claim.run.id, step_id)
     step, branch = current.start(scope, step_id, partial(codec.fingerprint, fn, args, kwargs))
     call = current.call_of(step, fn, args, kwargs, timeout_seconds)
-    flow = run_step(current.journal, step, policy or current.policy, codec.result_codec(fn))
+    policy = current.policy if retries is None else retry_policy(retries, current.policy)
+    flow = run_step(current.journal, step, policy, codec.result_codec(fn))
     return current.perform(step, branch, flow, call)
 
 

@@ -110,7 +110,8 @@ class Inngest:
         Args:
             handler: A handler of the adapter's framework.
             id: The endpoint's ID, kept with its runs; by default ``<module>.<qualname>`` of the handler.
-            retries: Policy of the handler, and of each step that has none of its own. An int is ``max_retries``.
+            retries: Policy of the handler, and of each step that has none of its own. An int is ``max_retries``, with
+                the pauses of `RetryPolicy`.
             timeout: How long a run may take from acceptance, sleeps included, e.g. ``"10m"``. After that it fails, and
                 is answered ``504``; the runs that it invoked go on.
             idempotency_scope: A plain function, called in the request, that returns whose ``Idempotency-Key`` this
@@ -122,7 +123,7 @@ class Inngest:
                 the framework, or *idempotency_scope* is ``async def``.
             ValueError: *retries* or *timeout* cannot be read.
         """
-        policy = retry_policy(retries) or RetryPolicy()
+        policy = retry_policy(retries, RetryPolicy())
         timeout_seconds = None if timeout is None else seconds(timeout)
         if idempotency_scope is not None:
             refuse_async(idempotency_scope)

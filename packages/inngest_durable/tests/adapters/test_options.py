@@ -143,6 +143,24 @@ def test_number_of_retries_is_understood(tmp_path: Path, serve: Serve) -> None:
     assert site.follow(site.get("/")).json()["attempts"] == 2
 
 
+def test_number_of_retries_of_a_step_keeps_the_pauses_of_the_endpoint(tmp_path: Path, serve: Serve) -> None:
+    """``retries=5`` says how often; how soon is what the endpoint's policy says."""
+
+    def make(outside: Outside) -> Handler:
+        async def handler() -> str:
+            return await step.run(StepOptions("charge", retries=5), outside.act, "charge", 1_000)
+
+        return handler
+
+    shop = shop_of(tmp_path, make, retries=RetryPolicy(max_retries=0, initial="2h", maximum="2h", jitter=False))
+    site = serve(shop.app, shop.inngest)
+    asked_at = time.time()
+
+    assert site.get("/").status_code == 303
+    site.records.wait_for_only_run("waiting")
+    assert site.records.only_wake_time() >= asked_at + 7200
+
+
 def test_retries_of_the_handler(tmp_path: Path, serve: Serve) -> None:
     """The endpoint's policy is that of its handler too; a step's own is not."""
 

@@ -138,10 +138,11 @@ def test_policy_refuses_numbers_that_mean_nothing(wrong: dict[str, Any]) -> None
 
 
 def test_retry_policy_of_a_number_is_the_number_of_retries() -> None:
-    """An int is short for a policy; None stays "not given"."""
+    """An int changes how often, not how soon; a policy replaces all of it, and None nothing."""
     own = RetryPolicy(7)
+    otherwise = RetryPolicy(1, initial="200ms", factor=3.0, maximum="1s", jitter=False)
 
-    assert retry_policy(2) == RetryPolicy(max_retries=2)
-    assert retry_policy(0) == RetryPolicy(max_retries=0)
-    assert retry_policy(own) is own
-    assert retry_policy(None) is None
+    assert retry_policy(2, otherwise) == RetryPolicy(2, initial="200ms", factor=3.0, maximum="1s", jitter=False)
+    assert retry_policy(0, otherwise).max_retries == 0
+    assert retry_policy(own, otherwise) is own
+    assert retry_policy(None, otherwise) is otherwise

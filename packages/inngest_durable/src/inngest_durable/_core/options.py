@@ -15,7 +15,8 @@ class StepOptions(Struct, frozen=True):
 
     Args:
         id: Name of the step, e.g. ``"process-payment"``.
-        retries: Its own `RetryPolicy`, or an int for ``max_retries``; None takes the endpoint's.
+        retries: Its own `RetryPolicy`; or an int for ``max_retries``, with the pauses of the endpoint's policy; None
+            takes all of that.
         timeout: How long one attempt may take, e.g. ``"10s"``. After that the attempt fails with `StepTimeoutError`,
             and the next follows the policy. An ``async def`` function is cancelled; a ``def`` one cannot be stopped, so
             the next attempt waits until it returns, and its result is dropped.
@@ -31,20 +32,20 @@ class StepOptions(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not is_name(self.id):
             raise ValueError(f"a step's ID is a non-empty text of Unicode characters, not {self.id!r}")
-        retry_policy(self.retries)
+        retry_policy(self.retries, RetryPolicy())
         if self.timeout is not None:
             seconds(self.timeout)
 
     @staticmethod
-    def parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
-        """Return the name of a step, its own retry policy, and the seconds an attempt may take, where it has them."""
+    def parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | int | None, float | None]:
+        """Return the name of a step, its own retries, and the seconds an attempt may take, where it has them."""
         # What nearly every step passes.
         if type(step_id) is str and step_id and step_id.isascii():
             return step_id, None, None
         return _parts(step_id)
 
 
-def _parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | None, float | None]:
+def _parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | int | None, float | None]:
     options = step_id if isinstance(step_id, StepOptions) else StepOptions(step_id)
     timeout_seconds = None if options.timeout is None else seconds(options.timeout)
-    return options.id, retry_policy(options.retries), timeout_seconds
+    return options.id, options.retries, timeout_seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import NonRetriableError, RetryAfterError, StepError, StepUsageError
@@ -88,16 +88,18 @@ class RetryPolicy:
             return cap
 
 
-def retry_policy(retries: RetryPolicy | int | None) -> RetryPolicy | None:
+def retry_policy(retries: RetryPolicy | int | None, otherwise: RetryPolicy) -> RetryPolicy:
     """
-    Return the policy that *retries* means: a policy, a number for ``max_retries``, or None for "not given".
+    Return the policy that *retries* means: a policy, *otherwise* with this number of ``max_retries``, or that for None.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: It is none of these, or negative.
     """
+    if retries is None:
+        return otherwise
     if isinstance(retries, int):
-        return RetryPolicy(max_retries=retries)
-    if retries is not None and not isinstance(retries, RetryPolicy):
+        return replace(otherwise, max_retries=retries)
+    if not isinstance(retries, RetryPolicy):
         raise ValueError(f"retries is a RetryPolicy or a whole number, not {retries!r}")
     return retries
 
