@@ -10,7 +10,7 @@ every parked step raises `RunInterrupt`, the handler unwinds, and its outcome is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -163,10 +163,18 @@ class TaskPass(Pass):
 
     call_of = staticmethod(step_call)
 
-    async def perform(
+    def perform(
+        self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]
+    ) -> Coroutine[Any, Any, Any]:
+        """Return a coroutine that drives one step to its result, its error or `RunInterrupt`."""
+        performing = self._perform(step, branch, flow, call)
+        # What Python says of one that nobody awaits: "coroutine 'inngest_durable.step charge' was never awaited".
+        performing.__qualname__ = f"inngest_durable.step {step.key}"  # type: ignore[attr-defined]  # a coroutine has it
+        return performing
+
+    async def _perform(
         self, step: StepIdentity, branch: Branch, flow: StepFlow, call: Callable[[], Awaitable[Any]]
     ) -> Any:
-        """Drive one step in a task of its own; return its result, or raise its error or `RunInterrupt`."""
         if self.interrupted or self.over:
             flow.close()
             self._refuse(branch)
@@ -279,10 +287,6 @@ class TaskPass(Pass):
 
     def _current_task(self) -> object:
         return asyncio.current_task(self.loop)
-
-
-# What Python says about a step that nobody awaits: "coroutine 'inngest_durable.step' was never awaited".
-TaskPass.perform.__qualname__ = "inngest_durable.step"
 
 
 def _resume(future: asyncio.Future[Memo | None], final: Memo | None) -> None:

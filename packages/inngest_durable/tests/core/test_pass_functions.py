@@ -68,11 +68,11 @@ async def test_idempotency_key_outside_a_step_is_an_error() -> None:
 
 @in_virtual_time
 async def test_step_that_nobody_awaits_is_named_in_the_warning() -> None:
-    """Python gives the line where it was called, and the name of the coroutine, which says what was forgotten."""
+    """Python gives the line where it was called, and the name of the coroutine, which says which step it was."""
     process, work = Process(), Work()
 
     async def handle() -> str:
-        with pytest.warns(RuntimeWarning, match=r"coroutine 'inngest_durable\.step' was never awaited"):
+        with pytest.warns(RuntimeWarning, match=r"coroutine 'inngest_durable\.step do' was never awaited"):
             step.run("do", work.do, "do")  # type: ignore[unused-coroutine]
         return "forgotten"
 
