@@ -16,21 +16,22 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ._core.invoke_flow import is_child
-from ._core.model import Failure, Memo, RecordedRequest, Run
+from ._core.model import Failure, Memo, RecordedRequest, Run, RunStatus
 from ._core.run_events import RunEvent
+from ._core.run_flow import SUSPECT_DEATHS
 from .engines.embedded.operator import RunRecord
 from .engines.embedded.store import ListedRun
 
-_LONGEST_CELL = 60
+_TIMES = ("started_at", "until")
 
 
-def listed(runs: Sequence[ListedRun]) -> str:
-    """Return a table of *runs*."""
+def listed(runs: Sequence[ListedRun], longest_cell: int | None = None) -> str:
+    """Return a table of *runs*, in which longer cells are cut off."""
     rows = [
         (run.id, run.status, run.endpoint, str(run.attempt), when(run.created_at), _then(run), run.error or "")
         for run in runs
     ]
-    return table(("RUN", "STATUS", "ENDPOINT", "ATTEMPT", "CREATED", "ENDED OR DUE", "ERROR"), rows)
+    return table(("RUN", "STATUS", "ENDPOINT", "ATTEMPT", "CREATED", "ENDED OR DUE", "ERROR"), rows, longest_cell)
 
 
 def described(record: RunRecord, with_query: bool) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def described(record: RunRecord, with_query: bool) -> dict[str, Any]:
         "attempt": run.attempt,
         "passes": run.epoch,
         "recoveries": run.recoveries,
+        "is_suspect": not run.status.is_final and run.recoveries >= SUSPECT_DEATHS,
         "created_at": run.created_at,
         "ended_at": run.ended_at,
         "wake_at": run.wake_at,
@@ -60,8 +62,8 @@ def described(record: RunRecord, with_query: bool) -> dict[str, Any]:
     }
 
 
-def shown(shown_run: dict[str, Any]) -> str:
-    """Return what `described` has returned as text for people."""
+def shown(shown_run: dict[str, Any], longest_cell: int | None = None) -> str:
+    """Return what `described` has returned as text for people, in whose tables longer cells are cut off."""
     passes = "1 pass" if shown_run["passes"] == 1 else f"{shown_run['passes']} passes"
     fields = {
         "run": shown_run["id"],
@@ -75,6 +77,7 @@ def shown(shown_run: dict[str, Any]) -> str:
         "deadline": when(shown_run["deadline"]),
         "worker": "process {pid} on {host}".format(**shown_run["worker"]) if shown_run["worker"] else "",
         "invoked by": shown_run["invoked_by"],
+        "suspect": _suspect(shown_run),
         "error": _error_text(shown_run["error"]),
     }
     parts = ["\n".join(f"{name:<11} {printable(str(value))}" for name, value in fields.items() if value)]
@@ -87,16 +90,16 @@ def shown(shown_run: dict[str, Any]) -> str:
     waits = [(wait["key"], wait["kind"], wait["name"]) for wait in shown_run["waits"]]
     events = [_event_row(event) for event in shown_run["events"]]
     parts += [
-        table(("STEP", "KIND", "STATE", "ATTEMPT", "DUE", "ERROR"), steps) if steps else "no steps",
-        *([table(("WAITING STEP", "FOR", "NAME"), waits)] if waits else []),
-        table(("AT", "EVENT", "STEP", "ATTEMPT", "MORE"), events) if events else "no events",
+        table(("STEP", "KIND", "STATE", "ATTEMPT", "DUE", "ERROR"), steps, longest_cell) if steps else "no steps",
+        *([table(("WAITING STEP", "FOR", "NAME"), waits, longest_cell)] if waits else []),
+        table(("AT", "EVENT", "STEP", "ATTEMPT", "MORE"), events, longest_cell) if events else "no events",
     ]
     return "\n\n".join(parts)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return *rows* in columns under *head*, each cell on one line and not too long."""
-    lines = [list(head), *[[_cell(value) for value in row] for row in rows]]
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], longest_cell: int | None = None) -> str:
+    """Return *rows* in columns under *head*, each cell on one line, and cut off if it is longer than that."""
+    lines = [list(head), *[[_cell(value, longest_cell) for value in row] for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -118,9 +121,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, longest: int | None) -> str:
     text = printable("" if value is None else str(value))
-    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _suspect(shown_run: dict[str, Any]) -> str:
+    if not shown_run["is_suspect"]:
+        return ""
+    turn = "; it waits until no other suspect executes" if shown_run["status"] == RunStatus.WAITING else ""
+    return f"it was under way at {shown_run['recoveries']} deaths of a worker{turn}"
 
 
 def _then(run: ListedRun) -> str:
@@ -165,7 +175,11 @@ def _event(event: RunEvent) -> dict[str, Any]:
     return {"id": event.id, "at": event.at, "kind": event.kind, **json.loads(event.data or "{}")}
 
 
+def _told(name: str, value: Any) -> str:
+    return when(value) if name in _TIMES and value is not None else json.dumps(value)
+
+
 def _event_row(event: dict[str, Any]) -> tuple[object, ...]:
     known = ("id", "at", "kind", "step", "attempt")
-    more = " ".join(f"{name}={json.dumps(value)}" for name, value in event.items() if name not in known)
+    more = " ".join(f"{name}={_told(name, value)}" for name, value in event.items() if name not in known)
     return when(event["at"]), event["kind"], event.get("step"), event.get("attempt"), more

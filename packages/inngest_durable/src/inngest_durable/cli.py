@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,9 @@ except ModuleNotFoundError as error:
     raise SystemExit(str(error)) from None
 
 T = TypeVar("T")
+
+# In a terminal; in a pipe or a file, all is printed.
+LONGEST_CELL = 60
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON; times are in seconds since the epoch.")
 run_argument = click.argument("run_id", metavar="RUN")
@@ -68,7 +72,9 @@ def list_runs(db: Path, status: str | None, endpoint: str, limit: int, is_json: 
 
     async def look(operator: Operator) -> str:
         runs = operator.listed(status or "", endpoint, limit)
-        return _as_json(msgspec.to_builtins(runs)) if is_json else text.listed(runs)
+        if not runs and endpoint and not operator.listed("", endpoint, 1):
+            click.echo(f"there is no run of an endpoint {text.printable(endpoint)!r}", err=True)
+        return _as_json(msgspec.to_builtins(runs)) if is_json else text.listed(runs, _longest_cell())
 
     click.echo(_do(db, look))
 
@@ -83,7 +89,7 @@ def show(db: Path, run_id: str, with_query: bool, is_json: bool) -> None:
 
     async def look(operator: Operator) -> str:
         found = text.described(operator.record(run_id), with_query)
-        return _as_json(found) if is_json else text.shown(found)
+        return _as_json(found) if is_json else text.shown(found, _longest_cell())
 
     click.echo(_do(db, look))
 
@@ -122,7 +128,9 @@ def prune(db: Path, keep: str) -> None:
     try:
         keep_seconds = seconds(keep)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--older-than") from error
+        raise click.BadParameter(
+            f"{text.printable(keep)!r} is not a duration such as 7d, 12h, 1h30m or 0s", param_hint="--older-than"
+        ) from error
     runs, events = _do(db, lambda operator: operator.prune(keep_seconds))
     click.echo(f"deleted {runs} runs and {events} events")
 
@@ -156,6 +164,10 @@ class Unusable(Refused):
     """The database cannot be used."""
 
     exit_code = 3
+
+
+def _longest_cell() -> int | None:
+    return LONGEST_CELL if sys.stdout.isatty() else None
 
 
 def _as_json(value: Any) -> str:

@@ -102,10 +102,10 @@ class StepError(InngestError):
     def __str__(self) -> str:
         tries = "1 attempt" if self.attempt == 1 else f"{self.attempt} attempts"
         child = f" child={self.child_run_id}" if self.child_run_id else ""
-        return (
-            f"step {self.step_id!r} failed after {tries}: {self.name}: {self.message} "
-            f"[run={self.run_id} step={self.step_id}{child}]"
-        )
+        failed = f"step {self.step_id!r} failed after {tries}: {self.name}: {self.message}"
+        where = f" [run={self.run_id} step={self.step_id}{child}]"
+        # What was wrong with the step's use says where by itself.
+        return failed if failed.endswith(where) else failed + where
 
 
 class EndpointNotReachedError(InngestError):

@@ -67,6 +67,10 @@ def test_every_error_but_the_interrupt_has_the_one_root() -> None:
             "step 'pay:1' failed after 4 attempts: CardDeclined: no money [run=R1 step=pay:1]",
         ),
         (StepError("R1", "pay", 1, "E", ""), "step 'pay' failed after 1 attempt: E:  [run=R1 step=pay]"),
+        (
+            StepError("R1", "pay", 1, "StepValueError", "it returned a set [run=R1 step=pay]"),
+            "step 'pay' failed after 1 attempt: StepValueError: it returned a set [run=R1 step=pay]",
+        ),
         (RetryAfterError("busy", "30s"), "busy"),
         (NonRetriableError("declined"), "declined"),
         (StepUsageError("a step did that", "R1", "pay"), "a step did that [run=R1 step=pay]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -58,7 +59,48 @@ def test_list_keeps_to_status_endpoint_and_limit(archive: Archive, command: Comm
     assert ids("--status", "failed") == failed[::-1]
     assert ids("--status", "failed", "--endpoint", "book") == [failed[1], failed[0]]
     assert ids("--status", "failed", "--limit", "1") == [failed[2]]
-    assert ids("--endpoint", "nothing") == []
+    assert command.run("list", "--endpoint", "nothing", "--json").output == "[]\n"
+
+
+def test_list_says_that_an_endpoint_has_no_run(archive: Archive, command: Command) -> None:
+    """An ID that was mistyped, or has changed with its module, is no empty week; one without such a run is."""
+    archive.insert()
+    unknown = command.run("list", "--endpoint", "shop.place_order")
+
+    assert (unknown.code, unknown.error) == (0, "there is no run of an endpoint 'shop.place_order'\n")
+    assert command.run("list", "--endpoint", "book", "--status", "failed").error == ""
+
+
+def test_show_in_a_pipe_cuts_nothing_off(archive: Archive, command: Command) -> None:
+    """It may be searched; and its times are for people, wherever they stand."""
+    run = archive.insert(status=RunStatus.WAITING, wake_at=4e9)
+    told = "w" * 100
+    data = json.dumps({"why": told, "until": 4e9})
+    with closing(sqlite3.connect(command.database)) as db:
+        db.execute("INSERT INTO run_events VALUES (7, ?, 1.0, 'run.interrupted', ?)", (run.id, data))
+        db.commit()
+    printed = command.output("show", run.id)
+
+    assert f'why="{told}" until=2096-10-02 07:06:40Z' in printed
+
+
+def test_show_tells_that_a_run_is_a_suspect(archive: Archive, command: Command) -> None:
+    """It waits although it is due, and nobody would know why."""
+    suspect = archive.insert(status=RunStatus.WAITING, wake_at=1.0, recoveries=2)
+    innocent = archive.insert(status=RunStatus.WAITING, wake_at=1.0, recoveries=1)
+
+    assert command.json("show", suspect.id)["is_suspect"] is True
+    assert "under way at 2 deaths of a worker; it waits until no other" in command.output("show", suspect.id)
+    assert "suspect" not in command.output("show", innocent.id)
+
+
+def test_prune_tells_a_shell_how_durations_are_written(command: Command, archive: Archive) -> None:
+    archive.insert()
+    refused = command.run("prune", "--older-than", "1x")
+
+    assert refused.code == 2
+    assert "'1x' is not a duration such as 7d, 12h" in refused.error
+    assert "timedelta" not in refused.error
 
 
 def test_list_takes_any_limit(archive: Archive, command: Command) -> None:

@@ -31,7 +31,7 @@ from inngest_durable.engines.records import (
 from inngest_durable.engines.store import DueRun, Store
 from msgspec.structs import replace
 
-from packages.inngest_durable.tests.store.samples import APP, OTHER_WORKER, Samples, outcomes
+from packages.inngest_durable.tests.store.samples import APP, OTHER_WORKER, WORKER, Samples, outcomes
 
 # Each write that may change a run's status.
 CHANGES: list[Callable[[str], Write]] = [
@@ -216,6 +216,17 @@ async def test_suspects_are_due_one_at_a_time(store: Store, samples: Samples) ->
     await store.write(SaveMemo(suspects[0].id, 2, samples.memo(), progress=True))
 
     assert [due.run_id for due in store.due(APP, 1.0, 10)] == [suspects[1].id, innocent.id]
+
+
+async def test_suspects_of_other_applications_are_not_waited_for(store: Store, samples: Samples) -> None:
+    """Their workers die by themselves: what killed one of them is not among the runs of another application."""
+    elsewhere, here = replace(samples.run(recoveries=2), app_id="elsewhere"), samples.run(recoveries=2)
+    for run in (elsewhere, here):
+        await store.write(Insert(run), ParkRun(run.id, 1, Park(1.0, 1)))
+    await store.write(ClaimRun(elsewhere.id, 1, OTHER_WORKER))
+
+    assert [due.run_id for due in store.due(APP, 1.0, 10)] == [here.id]
+    await store.write(ClaimRun(here.id, 1, WORKER))
 
 
 async def test_second_run_with_an_idempotency_key_is_fenced_and_leaves_nothing(store: Store, samples: Samples) -> None:

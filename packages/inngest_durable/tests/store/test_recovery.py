@@ -45,6 +45,19 @@ async def add_orphans(store: Store, samples: Samples, count: int) -> list[str]:
     return [run.id for run in runs]
 
 
+async def test_log_says_that_a_suspect_waits_for_its_turn(
+    sqlite_store: SqliteStore, samples: Samples, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After two deaths soon after each other, runs that did nothing wrong wait for one another."""
+    innocent, suspect = (samples.run(owner=OTHER_WORKER, recoveries=recoveries) for recoveries in (0, 1))
+    await sqlite_store.write(AddWorker(OTHER_WORKER, 17, "host", 1000.0), Insert(innocent), Insert(suspect))
+    await Looks(sqlite_store).recovery.look()
+
+    assert f"its run goes on [run={innocent.id}]" in caplog.text
+    assert "its run goes on when no other suspect executes: it was under way at 2 deaths" in caplog.text
+    assert suspect.id in caplog.messages[-1]
+
+
 async def test_worker_looks_each_second_although_what_the_dead_left_cannot_be_written(
     sqlite_store: SqliteStore,
     path: Path,

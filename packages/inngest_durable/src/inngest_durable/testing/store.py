@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from .._core.invoke_flow import is_child
 from .._core.model import Finish, Memo, Run, RunStatus
 from .._core.run_events import RunEvent
+from .._core.run_flow import SUSPECT_DEATHS
 from ..engines.base import FencedError
 from ..engines.records import (
     AddEvents,
@@ -278,9 +279,11 @@ class MemoryStore:
         return replace(run, status=RunStatus.CANCELLED, owner="", wake_at=None, ended_at=write.ended_at)
 
     def _may_be_entered(self, run: Run) -> bool:
-        """Return whether *run* is not a suspect, or no other suspect is running."""
-        others = (other for other in self._runs.values() if other.status is RunStatus.RUNNING)
-        return run.recoveries < 2 or all(other.recoveries < 2 for other in others)
+        """Return whether *run* is not a suspect, or no other suspect of its application is running."""
+        if run.recoveries < SUSPECT_DEATHS:
+            return True
+        running = (other for other in self._runs.values() if other.status is RunStatus.RUNNING)
+        return all(other.recoveries < SUSPECT_DEATHS for other in running if other.app_id == run.app_id)
 
     def _guarded(self, write: _Guarded, status: RunStatus) -> Run:
         run = self._runs.get(write.run_id)

@@ -59,14 +59,17 @@ WHERE id = ? AND epoch = ? AND status = 'waiting'
 UPDATE runs SET status = 'waiting', owner = '', wake_at = ?, recoveries = recoveries + 1
 WHERE id = ? AND epoch = ? AND status = 'running'
 
--- A suspect is a run that has been under way at two deaths of a worker. One at a time is entered, so that the next
--- death tells which of them it was.
+-- A suspect is a run that has been under way at two deaths of a worker. One of an application at a time is entered, so
+-- that the next death tells which of them it was.
 
 -- name: claim_run
 UPDATE runs SET status = 'running', owner = ?, epoch = epoch + 1, wake_at = NULL
 WHERE id = ? AND epoch = ? AND status = 'waiting' AND (
     recoveries < 2
-    OR NOT EXISTS (SELECT 1 FROM runs AS other WHERE other.status = 'running' AND other.recoveries >= 2)
+    OR NOT EXISTS (
+        SELECT 1 FROM runs AS other
+        WHERE other.status = 'running' AND other.recoveries >= 2 AND other.app_id = runs.app_id
+    )
 )
 
 -- name: finish_run
@@ -142,7 +145,10 @@ FROM steps WHERE run_id = ? ORDER BY epoch, seq
 SELECT id, epoch, wake_at, recoveries FROM runs
 WHERE status = 'waiting' AND app_id = ? AND wake_at <= ? AND (
     recoveries < 2
-    OR NOT EXISTS (SELECT 1 FROM runs AS other WHERE other.status = 'running' AND other.recoveries >= 2)
+    OR NOT EXISTS (
+        SELECT 1 FROM runs AS other
+        WHERE other.status = 'running' AND other.recoveries >= 2 AND other.app_id = runs.app_id
+    )
 )
 ORDER BY wake_at, id LIMIT ?
 

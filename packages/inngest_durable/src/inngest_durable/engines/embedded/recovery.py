@@ -20,6 +20,8 @@ logger = logging.getLogger("inngest_durable")
 
 LOOK_SECONDS = 1.0
 
+_SUSPECT = " when no other suspect executes: it was under way at %d deaths, and may be what kills the workers"
+
 
 class Recovery:
     """
@@ -110,7 +112,8 @@ class Recovery:
         now, deaths = self._clock.now(), orphan.recoveries + 1
         # The first two may have been another run's fault.
         if deaths < SUSPECT_DEATHS + self._max_recoveries:
-            logger.warning("worker %s died; its run goes on [run=%s]", worker_id, orphan.run_id)
+            turn = "" if deaths < SUSPECT_DEATHS else _SUSPECT % deaths
+            logger.warning("worker %s died; its run goes on%s [run=%s]", worker_id, turn, orphan.run_id)
             return RecoverRun(orphan.run_id, orphan.epoch, now, worker_id)
         logger.error(
             "worker %s died; its run is failed after %d such deaths [run=%s]", worker_id, deaths, orphan.run_id
