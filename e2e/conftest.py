@@ -8,6 +8,7 @@ When a test fails, what the app printed is part of the report, and a screenshot 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from e2e.booking_page import is_expected, note_console_errors
 from e2e.browser import LAUNCH_FLAGS, find_chromium
-from e2e.trip_booker import SUPERVISED, TripBooker
+from e2e.trip_booker import ROOT, SUPERVISED, TripBooker
+from testkit.ports import free_port
+from testkit.processes import Process, answer_status
 
 FAILURES = Path(__file__).parent / "failures"
 
@@ -58,6 +61,25 @@ def trip_booker(tmp_path: Path, program: Sequence[str], request: pytest.FixtureR
         yield app
     finally:
         app.stop()
+
+
+@pytest.fixture
+def flask_url(tmp_path: Path) -> Iterator[str]:
+    """Start the Flask example, and return its URL."""
+    port = free_port()
+    folder = tmp_path / "flask"
+    folder.mkdir()
+    path = f"{ROOT / 'apps' / 'bun_equivalent'}:{ROOT}"
+    environment = {"PORT": str(port), "INNGEST_DURABLE_DB": str(folder / "durable.db"), "PYTHONPATH": path}
+    process = Process([sys.executable, "-m", "e2e.flask_app"], env=environment, cwd=folder, log=folder / "log")
+    url = f"http://127.0.0.1:{port}"
+
+    try:
+        process.wait_ready(lambda: answer_status(port, "/wait") == 400)
+        yield url
+    finally:
+        process.stop()
+        sys.stdout.write(process.output)
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,30 @@
-"""A browser's EventSource follows a booking; the server is killed meanwhile, and nothing is missed or told twice."""
+"""
+A browser's EventSource follows a run, and nothing is missed or told twice.
+
+The server is killed meanwhile, or the connection is cut again and again while the server lives.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Page
 
 from e2e.trip_booker import TripBooker
+from testkit.cutting_proxy import cutting_proxy
 
-# Starts a booking, follows it to its result, and on until the browser stops to ask for more.
+# Follows a run to its result, and on until the browser stops to ask for more.
 FOLLOW = """
-async ({url, key, kinds, kill}) => {
-    const answer = await fetch(url, {headers: {'Accept': 'text/event-stream', 'Idempotency-Key': key}});
-    await answer.body.cancel();
+({url, kinds, kill}) => {
     const heard = [];
     let opened = 0;
-    return await new Promise((resolve) => {
-        const source = new EventSource(answer.url);
+    return new Promise((resolve) => {
+        const source = new EventSource(url);
         source.onopen = () => { opened += 1; };
         source.onerror = () => {
             if (source.readyState === EventSource.CLOSED) resolve({opened, heard});
@@ -39,6 +45,22 @@ KINDS = [
     *("run.failed", "run.cancelled", "step.started", "step.progress", "step.retrying", "step.failed"),
     *("step.waiting", "step.completed", "result"),
 ]
+
+
+# Room for the head of an answer and the longest event, which is the result; not for all events.
+MOST_BYTES = 1_600
+
+
+def started(url: str) -> str:
+    """Start the run of an endpoint, and return its wait URL."""
+    headers = {"Accept": "text/event-stream", "Idempotency-Key": "one"}
+    return str(httpx.get(url, headers=headers, timeout=30).next_request.url)  # type: ignore[union-attr]
+
+
+def follow(page: Page, url: str, *, kill: bool = False) -> dict[str, Any]:
+    """Return what *page* hears of a run, and how often it opened a connection for that."""
+    told: dict[str, Any] = page.evaluate(FOLLOW, {"url": url, "kinds": KINDS, "kill": kill})
+    return told
 
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -65,9 +87,9 @@ def test_readme_shows_how_to_follow_a_run(page: Page, trip_booker: TripBooker) -
 def test_event_source_goes_on_after_a_kill(page: Page, trip_booker: TripBooker) -> None:
     """It connects again by itself, with the last ID that it has seen; after the result it stops by itself, too."""
     page.goto("/")
-    booking = {"url": "/api/booking?bookingId=BK-e2e", "key": "BK-e2e", "kinds": KINDS}
-    live = page.evaluate(FOLLOW, {**booking, "kill": True})
-    late = page.evaluate(FOLLOW, booking)
+    url = started(f"{trip_booker.url}/api/booking?bookingId=BK-e2e")
+    live = follow(page, url, kill=True)
+    late = follow(page, url)
     kinds = [kind for _, kind, _ in live["heard"]]
 
     assert live["heard"] == late["heard"]
@@ -79,3 +101,34 @@ def test_event_source_goes_on_after_a_kill(page: Page, trip_booker: TripBooker) 
     completed = [data["step"] for _, kind, data in live["heard"] if kind == "step.completed"]
     assert completed == ["search-availability", "reserve-flight", "process-payment", "confirm-booking"]
     assert trip_booker.outcomes("BK-e2e", "payments", "charge").count("charged") == 1
+
+
+def test_event_source_goes_on_however_often_its_connection_is_cut(page: Page, trip_booker: TripBooker) -> None:
+    """Each time in the middle of an event, after which it connects again by itself."""
+    page.goto("/")
+    heard = followed_through_cuts(page, started(f"{trip_booker.url}/api/booking?bookingId=BK-cut"))
+
+    assert heard[-1][2]["body"]["success"] is True
+
+
+def test_event_source_goes_on_after_cuts_in_front_of_flask(page: Page, flask_url: str) -> None:
+    """Behind a server of threads, whose page is of another origin."""
+    page.goto("/")
+    heard = followed_through_cuts(page, started(f"{flask_url}/process?id=42&fail=2"))
+
+    assert heard[-1][2]["body"] == {"result": {"id": "42", "status": "processed"}}
+    assert [kind for _, kind, _ in heard].count("step.retrying") == 2
+
+
+def followed_through_cuts(page: Page, url: str) -> list[Any]:
+    """Return what *page* hears of a run whose stream is cut in its middle, once it is known to be everything."""
+    parts = urlsplit(url)
+    assert parts.port
+    with cutting_proxy(parts.port, MOST_BYTES) as proxy:
+        cut = follow(page, parts._replace(netloc=f"127.0.0.1:{proxy.port}").geturl())
+    whole = follow(page, url)
+
+    assert cut["heard"] == whole["heard"]
+    assert cut["opened"] > 1
+    assert whole["opened"] == 1
+    return list(whole["heard"])

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page
-
-from testkit.ports import free_port
-from testkit.processes import Process, answer_status
-
-ROOT = Path(__file__).parents[1]
 
 FETCH = """async (url) => {
     const response = await fetch(url);
     const { pathname } = new URL(response.url);
     return { status: response.status, redirected: response.redirected, pathname, body: await response.json() };
 }"""
-
-
-@pytest.fixture
-def flask_url(tmp_path: Path) -> Iterator[str]:
-    """Start the Flask example, and return its URL."""
-    port = free_port()
-    folder = tmp_path / "flask"
-    folder.mkdir()
-    path = f"{ROOT / 'apps' / 'bun_equivalent'}:{ROOT}"
-    environment = {"PORT": str(port), "INNGEST_DURABLE_DB": str(folder / "durable.db"), "PYTHONPATH": path}
-    process = Process([sys.executable, "-m", "e2e.flask_app"], env=environment, cwd=folder, log=folder / "log")
-    url = f"http://127.0.0.1:{port}"
-
-    try:
-        process.wait_ready(lambda: answer_status(port, "/wait") == 400)
-        yield url
-    finally:
-        process.stop()
-        sys.stdout.write(process.output)
 
 
 # Two failures: one pause, which is a random share of a second, may be over before it is on disk.
