@@ -24,6 +24,7 @@ from inngest_durable.errors import StoreError
 
 from packages.inngest_durable.tests.store.conftest import commit_in_thread
 from packages.inngest_durable.tests.store.samples import Samples, stored_keys
+from testkit.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -57,6 +58,25 @@ async def test_resolved_write_is_seen_by_another_connection(
     await queued
 
     assert stored_keys(path) == ["a"]
+
+
+async def test_write_of_a_caller_who_has_come_too_deep_holds_up_no_other(
+    sqlite_store: SqliteStore, path: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For Python, which then refuses any call. The next write takes it along."""
+    run = samples.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "call_soon", _refuse)
+        with pytest.raises(RecursionError):
+            sqlite_store.write(Insert(run))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await sqlite_store.write(samples.save(run, "a"))
+
+    assert stored_keys(path) == ["a"]
+
+
+def _refuse(*_: object) -> None:
+    raise RecursionError
 
 
 async def test_concurrent_writes_share_a_commit(

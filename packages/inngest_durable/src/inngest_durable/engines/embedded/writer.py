@@ -148,10 +148,11 @@ class Writer:
             self._schedule(loop)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._scheduled = True
         self._queued_before = len(self._queue)
         self._turns_left = _LINGER_TURNS
         loop.call_soon(self._flush, loop)
+        # Not before: if the caller has come too deep for that call, the next write schedules the flush.
+        self._scheduled = True
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         queued = len(self._queue)
