@@ -38,6 +38,13 @@ def send(site: SiteProcess) -> int:
     return 0
 
 
+def cancel(site: SiteProcess, location: str) -> int:
+    """Cancel the run that is awaited there; return the status of the answer, or 0 where the server died."""
+    with suppress(httpx.TransportError):
+        return httpx.delete(f"http://127.0.0.1:{site.port}{location}", timeout=20, trust_env=False).status_code
+    return 0
+
+
 def go(site: SiteProcess) -> None:
     """Send the signal."""
     with suppress(httpx.TransportError):
@@ -252,3 +259,20 @@ def test_kill_while_a_request_is_under_way(site: SiteProcess) -> None:
         assert [(path, body) for _, path, _, body in party.asked] == [("/book", b'{"seats":2}')] * 2
         assert len(set(party.idempotency_keys())) == 1
     check_once(site, "before", "after")
+
+
+@pytest.mark.parametrize("place", ["cancelling", "cancelled"])
+def test_kill_while_a_family_is_cancelled(site: SiteProcess, place: str) -> None:
+    """Before the commit nothing of it is cancelled; after it all of it is, and nothing wakes it any more."""
+    location = site.get("/top").headers["location"]
+    wait_until(lambda: [run.status for run in site.records.runs()] == ["waiting"] * 3, "the family to wait")
+    Effects(site.folder).arm(place, 1)
+
+    assert cancel(site, location) == 0
+    killed(site)
+    if place == "cancelling":
+        assert [run.status for run in site.records.runs()] == ["waiting"] * 3
+        assert cancel(site, location) == 202
+    assert [run.status for run in site.records.runs()] == ["cancelled"] * 3
+    assert (send(site), cancel(site, location), site.get(location).status_code) == (200, 202, 410)
+    assert "after" not in site.outside.counts()

@@ -10,11 +10,12 @@ The application that is killed while its runs wait for the world, of the framewo
     /signaller         handler; sends the signal "go"; step sent
     /parent            handler; calls /child; step after
     /child             child; step charge
+    /top               calls one that calls /approval
     /go                sends the signal "go"
     /fetch?url=        step before; fetches *url*; step after
 
 `rows` is in the transaction of what was sent, before its commit; `told` right after a commit that has completed a step
-of a waiting run, before anybody was woken.
+of a waiting run, before anybody was woken. `cancelling` and `cancelled` are the same of a cancellation.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 from inngest_durable import EmbeddedEngine, Event, Inngest
 from inngest_durable._core.effects import SendEvents, SendSignal
 from inngest_durable.engines.embedded.writes import EXECUTE
-from inngest_durable.engines.records import AddEvents, AddSignal, Found, SaveMemoWith
+from inngest_durable.engines.records import AddEvents, AddSignal, CancelRun, Found, SaveMemoWith
 from quart import Quart
 
 from testkit import colourless
@@ -51,6 +52,8 @@ class DeadlyEngine(EmbeddedEngine):
         """Pass by a trap, then tell."""
         if found.resumed:
             self._effects.pass_by("told")
+        if found.cancelled:
+            self._effects.pass_by("cancelled")
         super().tell_found(found)
 
 
@@ -82,19 +85,21 @@ def _set_traps(effects: Effects) -> None:
     def trapped(execute: Callable[[Cursor, Any], int]) -> Callable[[Cursor, Any], int]:
         def passed_by(cursor: Cursor, write: Any) -> int:
             written = execute(cursor, write)
-            if not isinstance(write, SaveMemoWith) or isinstance(write.along, SendEvents | SendSignal):
+            if isinstance(write, CancelRun):
+                effects.pass_by("cancelling")
+            elif not isinstance(write, SaveMemoWith) or isinstance(write.along, SendEvents | SendSignal):
                 effects.pass_by("rows")
             return written
 
         return passed_by
 
-    for kind in (AddEvents, AddSignal, SaveMemoWith):
+    for kind in (AddEvents, AddSignal, SaveMemoWith, CancelRun):
         EXECUTE[kind] = trapped(EXECUTE[kind])
 
 
 def _add_waits(app: Quart, inngest: Inngest, effects: Effects) -> None:
     @app.get("/approval")
-    @inngest.endpoint
+    @inngest.endpoint(id="approval")
     async def approval() -> dict[str, Any]:
         effects.pass_by("handler")
         event = await step.wait_for_event("approval", event="approved", timeout="1h")
@@ -139,6 +144,16 @@ def _add_family(app: Quart, inngest: Inngest, effects: Effects) -> None:
         effects.pass_by("handler")
         called = await step.invoke("call", endpoint=child)
         return {"called": called, "after": await step.run("after", effects.perform, "after")}
+
+    @app.get("/middle")
+    @inngest.endpoint(id="middle")
+    async def middle() -> Any:
+        return await step.invoke("call", endpoint="approval")
+
+    @app.get("/top")
+    @inngest.endpoint(id="top")
+    async def top() -> Any:
+        return await step.invoke("call", endpoint="middle")
 
 
 def _add_fetch(app: Quart, inngest: Inngest, effects: Effects) -> None:

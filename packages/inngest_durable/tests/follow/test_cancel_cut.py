@@ -1,19 +1,25 @@
-"""Cancelling a run at a bad moment: its pass has not begun yet, or whoever cancels it goes away."""
+"""Cancelling a run where that is not easy: its pass has not begun, whoever cancels it goes away, its family is deep."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inngest_durable._core.model import RunStatus
-from inngest_durable.engines.records import CancelRun
+from inngest_durable._core.invoke_flow import family
+from inngest_durable._core.model import Run, RunStatus
+from inngest_durable.engines.records import Insert
+from msgspec.structs import replace
 
 from packages.inngest_durable.tests.adapters.office import Office, make_office, opened
+from packages.inngest_durable.tests.store.samples import REQUEST
 from testkit.colourless import Web, current_pass, over_quart_only, step
+
+FAR = 4e9
 
 
 @dataclass
@@ -57,11 +63,18 @@ class Held:
         """Send a request whose run comes to wait; return the run's ID."""
         return self.office.run(await self.office.parked(path)).id
 
+    def child_of(self, parent: str) -> str:
+        """Return the run that a run of `parent` has invoked."""
+        key = family(parent, "call")
+        child = self.office.store.find(key.scope, key.key)
+        assert child is not None
+        return str(child.id)
 
-@pytest.fixture
-async def held(web: Web, tmp_path: Path) -> AsyncIterator[Held]:
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def held(request: pytest.FixtureRequest, web: Web, tmp_path: Path) -> AsyncIterator[Held]:
     """Run the application."""
-    held = Held(make_office(tmp_path, "memory"))
+    held = Held(make_office(tmp_path, request.param))
     async with opened(held.office):
         yield held
         held.office.gate("enter").set()
@@ -84,23 +97,26 @@ async def test_cancelled_between_claim_and_pass(held: Held) -> None:
 async def test_children_are_cancelled_although_the_caller_goes_away(held: Held) -> None:
     """It is gone when the parent's end is queued. On Flask a caller blocks, and cannot go."""
     office, parent = held.office, await held.parked("/parent")
-    (child,) = office.store.children(parent)
+    child = held.child_of(parent)
     cancelling = asyncio.ensure_future(office.inngest.cancel(parent))
     await asyncio.sleep(0)
     cancelling.cancel()
     await asyncio.wait([cancelling])
-    office.gate("enter").set()
-    await office.inngest.stop()
+    await office.written()
 
     assert cancelling.cancelled()
     assert [office.store.status(run_id) for run_id in (parent, child)] == [RunStatus.CANCELLED] * 2
 
 
-async def test_cancelling_again_cancels_the_children_that_are_left(held: Held) -> None:
-    """The process that cancelled their parent has died over it."""
-    office, parent = held.office, await held.parked("/parent")
-    (child,) = office.store.children(parent)
-    await office.store.write(CancelRun(parent, office.clock.now()))
+async def test_deep_family_is_cancelled_in_one_go(held: Held) -> None:
+    """An endpoint has invoked itself for a while; the worker goes on as before."""
+    office = held.office
+    runs = [Run(f"01JA{0:022}", office.inngest.app_id, "child", REQUEST, 1.0, status=RunStatus.WAITING, wake_at=FAR)]
+    for number in range(1, 2 * sys.getrecursionlimit()):
+        invoked_by = family(runs[-1].id, "call")
+        runs.append(replace(runs[0], id=f"01JA{number:022}", idempotency=invoked_by))
+    await office.store.write(*map(Insert, runs))
 
-    assert await office.cancel(parent) is False
-    assert office.store.status(child) is RunStatus.CANCELLED
+    assert await office.cancel(runs[0].id)
+    assert {office.store.status(run.id) for run in runs} == {RunStatus.CANCELLED}
+    assert await office.cancel(await held.parked("/pay"))

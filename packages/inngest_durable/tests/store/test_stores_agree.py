@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inngest_durable._core.effects import SendEvents, SendSignal, StopWaiting
 from inngest_durable._core.events import SentEvent
+from inngest_durable._core.invoke_flow import family
 from inngest_durable._core.matching import WaitFor
 from inngest_durable._core.model import (
     Failure,
@@ -30,6 +31,7 @@ from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.records import (
     AddEvents,
     AddSignal,
+    CancelRun,
     ClaimRun,
     FinishRun,
     Found,
@@ -78,6 +80,7 @@ names = st.sampled_from(["go", "stop"])
 apps = st.sampled_from(["app", "app", "other"])
 ends = st.sampled_from([RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED])
 finishes = st.builds(Finish, ends, st.sampled_from([None, RecordedResponse(200, ((b"a", b"b"),), b"x")]))
+keys = st.builds(Idempotency, st.just("scope"), st.sampled_from("kl"), st.just("digest"))
 inserts = st.builds(
     lambda run_id, **values: Insert(Run(run_id, "app", "book", REQUEST, 1.0, **values)),
     run_ids,
@@ -85,7 +88,11 @@ inserts = st.builds(
     epoch=epochs,
     recoveries=st.integers(0, 3),
     deadline=st.none() | times,
-    idempotency=st.none() | st.builds(Idempotency, st.just("scope"), st.sampled_from("kl"), st.just("digest")),
+    idempotency=st.none() | keys,
+)
+children = st.builds(
+    lambda epoch: Insert(Run(RUNS[1], "app", "book", REQUEST, 1.0, epoch=epoch, idempotency=family(RUNS[0], "a"))),
+    epochs,
 )
 values = st.sampled_from(["1", "2"])
 waits = st.one_of(
@@ -116,6 +123,7 @@ guarded = st.one_of(
     st.builds(SaveMemoWith, run_ids, epochs, apps, waiting_memos, alongs, times, st.builds(Found), st.booleans()),
     st.builds(ParkRun, run_ids, epochs, st.builds(Park, times, st.just(1)), seen=st.sampled_from([(), ("a",)])),
     st.builds(FinishRun, run_ids, epochs, finishes, times, found=st.builds(Found)),
+    st.builds(CancelRun, run_ids, times, st.builds(Found)),
     st.builds(SaveMemo, run_ids, epochs, memos, st.booleans()),
     st.builds(ParkRun, run_ids, epochs, st.builds(Park, times, st.integers(1, 3), st.just(0.1))),
     st.builds(WakeRun, run_ids, epochs, times, st.just(0.2)),
@@ -124,7 +132,9 @@ guarded = st.one_of(
     st.builds(FinishRun, run_ids, epochs, finishes, times),
 )
 groups = st.builds(
-    lambda first, rest: (first, *rest), st.one_of(inserts, guarded, guarded, arriving), st.lists(guarded, max_size=2)
+    lambda first, rest: (first, *rest),
+    st.one_of(inserts, children, guarded, guarded, arriving),
+    st.lists(guarded, max_size=2),
 )
 batches = st.lists(st.lists(groups, min_size=1, max_size=3), max_size=12)
 
@@ -132,7 +142,9 @@ batches = st.lists(st.lists(groups, min_size=1, max_size=3), max_size=12)
 def found_by(write: Write) -> Any:
     """Return what a store told of a write."""
     found: Found | None = getattr(write, "found", None)
-    return None if found is None else (found.memo, sorted(found.resumed), found.count, found.due)
+    if found is None:
+        return None
+    return found.memo, sorted(found.resumed), found.count, found.due, sorted(found.cancelled)
 
 
 async def play(store: Store, script: list[list[tuple[Write, ...]]]) -> list[Any]:

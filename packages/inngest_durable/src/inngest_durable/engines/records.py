@@ -22,16 +22,18 @@ class Found(Struct):
         resumed: Steps that were completed by what they waited for, as run ID and key.
         count: How many rows were deleted.
         due: Whether the run, or one whose step was completed, is due now.
+        cancelled: Runs that were cancelled.
     """
 
     memo: Memo | None = None
     resumed: list[tuple[str, str]] = []
     count: int = 0
     due: bool = False
+    cancelled: list[str] = []
 
     def clear(self) -> None:
         """Forget what a commit that failed has left."""
-        self.memo, self.resumed, self.count, self.due = None, [], 0, False
+        self.memo, self.resumed, self.count, self.due, self.cancelled = None, [], 0, False, []
 
 
 class Insert(Struct, frozen=True, gc=False):
@@ -134,7 +136,11 @@ class FinishRun(Struct, frozen=True, gc=False):
 
 
 class CancelRun(Struct, frozen=True, gc=False):
-    """A run that has not ended is cancelled, whatever its epoch."""
+    """
+    A run that has not ended is cancelled, whatever its epoch, and with it all that it has invoked, directly or not.
+
+    *found* gets the runs that had not ended.
+    """
 
     run_id: str
     ended_at: float

@@ -68,9 +68,6 @@ class Store(Protocol):
     def status(self, run_id: str) -> RunStatus | None:
         """Return a run's status; None if it is unknown."""
 
-    def children(self, run_id: str) -> list[str]:
-        """Return the runs that a run has invoked and that have not ended."""
-
     def memoized(self, run_id: str) -> tuple[str, ...]:
         """Return the keys of a run's memoized steps, in the order they were first recorded."""
 

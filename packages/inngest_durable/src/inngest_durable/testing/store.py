@@ -21,6 +21,7 @@ from ..engines.records import (
     ClaimRun,
     DropWorker,
     FinishRun,
+    Found,
     Insert,
     ParkRun,
     PruneEvents,
@@ -36,7 +37,8 @@ from ..engines.told import Numbers, all_events_of
 from ..errors import StoreError
 from .waits import MemoryWaits
 
-_RunWrite = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun | CancelRun | AddRunEvent
+_RunWrite = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun | AddRunEvent
+_CANCELLED = Finish(RunStatus.CANCELLED, None)
 _Guarded = ParkRun | WakeRun | RecoverRun | ClaimRun | FinishRun | AddRunEvent | SaveMemo
 
 
@@ -94,15 +96,6 @@ class MemoryStore:
         """Return a run's status; None if it is unknown."""
         run = self._runs.get(run_id)
         return None if run is None else run.status
-
-    def children(self, run_id: str) -> list[str]:
-        """Return the runs that a run has invoked and that have not ended."""
-        return [
-            run.id
-            for run in self._runs.values()
-            if is_child(run) and not run.status.is_final and run.idempotency
-            if run.idempotency.key.startswith(f"{run_id}/")
-        ]
 
     def memoized(self, run_id: str) -> tuple[str, ...]:
         """Return the keys of a run's memoized steps, in the order they were first recorded."""
@@ -219,6 +212,8 @@ class MemoryStore:
                         self._run_events.pop(run_id, None)
             case SaveMemo():
                 self._save(write)
+            case CancelRun():
+                self._cancel(write)
             case SaveMemoWith() | AddEvents() | AddSignal() | PruneEvents():
                 self._waits.apply(write)
             case _:
@@ -227,8 +222,6 @@ class MemoryStore:
 
     def _after_change(self, write: _RunWrite) -> None:
         match write:
-            case CancelRun(run_id, ended_at, found):
-                self._waits.end(run_id, Finish(RunStatus.CANCELLED, None), ended_at, found)
             case ClaimRun(run_id):
                 self._waits.drop_arrived(run_id)
             case FinishRun(run_id, _, finish, ended_at, alone, found) if not alone:
@@ -245,8 +238,8 @@ class MemoryStore:
 
     def _changed(self, write: _RunWrite) -> Run:
         match write:
-            case AddRunEvent() | CancelRun():
-                return self._changed_by_the_way(write)
+            case AddRunEvent():
+                return self._guarded(write, RunStatus.RUNNING)
             case ParkRun(_, _, park):
                 run = self._guarded(write, RunStatus.RUNNING)
                 wake_at = 0.0 if self._waits.is_due_at_once(write) else park.wake_at
@@ -270,13 +263,30 @@ class MemoryStore:
                 ended = replace(run, status=finish.status, owner="", wake_at=None, ended_at=ended_at)
                 return replace(ended, response=finish.response, failure=finish.failure)
 
-    def _changed_by_the_way(self, write: AddRunEvent | CancelRun) -> Run:
-        if isinstance(write, AddRunEvent):
-            return self._guarded(write, RunStatus.RUNNING)
-        run = self._runs.get(write.run_id)
+    def _cancel(self, write: CancelRun) -> None:
+        found, run = write.found or Found(), self._runs.get(write.run_id)
+        found.clear()
         if run is None or run.status.is_final:
             raise FencedError(f"run {write.run_id} has ended")
-        return replace(run, status=RunStatus.CANCELLED, owner="", wake_at=None, ended_at=write.ended_at)
+        self._waits.end(run.id, _CANCELLED, write.ended_at, found)
+        for member in self._family(run):
+            if not member.status.is_final:
+                ended = replace(member, status=RunStatus.CANCELLED, owner="", wake_at=None, ended_at=write.ended_at)
+                self._runs[member.id] = ended
+                self._waits.forget(member.id)
+                found.cancelled.append(member.id)
+
+    def _family(self, run: Run) -> list[Run]:
+        """Return a run with those that it has invoked, directly or not."""
+        invoked_by: dict[str, list[Run]] = {}
+        for child in self._runs.values():
+            if child.idempotency is not None and is_child(child):
+                invoked_by.setdefault(child.idempotency.key.partition("/")[0], []).append(child)
+        members = [run]
+        # It grows meanwhile.
+        for member in members:
+            members += invoked_by.get(member.id, ())
+        return members
 
     def _may_be_entered(self, run: Run) -> bool:
         """Return whether *run* is not a suspect, or no other suspect of its application is running."""

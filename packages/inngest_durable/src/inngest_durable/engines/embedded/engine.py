@@ -27,7 +27,7 @@ from ..passes import PassSet
 from ..records import AddEvents, AddSignal, Found, Write
 from ..store import Store
 from ..ulids import new_ulid
-from .cancellation import cancel, interrupt_cancelled
+from .cancellation import cancel, interrupt, interrupt_cancelled
 from .claim import EmbeddedClaim, UnwrittenRows
 from .database import Synchronous
 from .probe import Probe
@@ -332,7 +332,9 @@ class EmbeddedEngine:
         return asyncio.shield(done)
 
     def tell_found(self, found: Found) -> None:
-        """Take notice of the steps that a write has completed in other runs, or that a run is due."""
+        """Take notice of the steps that a write has completed in other runs, of runs it has cancelled or made due."""
+        if found.cancelled:
+            interrupt(self.passes, set(found.cancelled))
         if self._worker is not None:
             self._worker.arrivals.tell(found.resumed)
             if found.due:

@@ -8,9 +8,9 @@ Called by the command line.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -19,7 +19,6 @@ from ..._core.run_events import RunEvent, end_of
 from ...errors import RunNotFoundError
 from ..base import Clock
 from ..clock import SystemClock
-from ..passes import PassSet
 from ..records import Found, Insert, Write
 from ..ulids import new_ulid
 from .cancellation import cancel
@@ -62,16 +61,11 @@ class Operator:
 
     Args:
         store: Is open.
-
-    Attributes:
-        passes: None: they are in the workers' processes.
     """
 
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
         self.clock: Clock = SystemClock()
-        self.passes = PassSet()
-        self._background: set[asyncio.Task[Any]] = set()
 
     def listed(self, status: str, endpoint: str, limit: int) -> list[ListedRun]:
         """Return the newest runs; an empty *status* or *endpoint* means any."""
@@ -141,13 +135,6 @@ class Operator:
     def tell_after(self, write: Write, found: Found) -> asyncio.Future[None]:  # noqa: ARG002  # the engine's
         """Write; the workers look for what was found by themselves."""
         return self.store.write(write)
-
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run *work* in the background until it ends."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
 
 
 async def operate(path: Path, work: Callable[[Operator], Awaitable[T]]) -> T:

@@ -87,10 +87,17 @@ SELECT max(seq) FROM steps WHERE run_id = ?
 
 -- A step that completed at its first attempt is told by its memo, which was written in the place that `seq` says.
 
--- name: children
-SELECT id FROM runs
-WHERE idempotency_scope = ? AND idempotency_key > ? || '/' AND idempotency_key < ? || '0'
-    AND status IN ('running', 'waiting')
+-- The runs that a run has invoked, those that these have invoked, and so on. One that has ended may have left others.
+
+-- name: invoked
+WITH RECURSIVE invoked (id, status) AS (
+    SELECT id, status FROM runs WHERE id = ?
+    UNION
+    SELECT child.id, child.status FROM invoked JOIN runs AS child
+        ON child.idempotency_scope = ?
+        AND child.idempotency_key > invoked.id || '/' AND child.idempotency_key < invoked.id || '0'
+)
+SELECT id FROM invoked WHERE status IN ('running', 'waiting')
 
 -- name: starter
 SELECT worker, pid FROM runs WHERE id = ?

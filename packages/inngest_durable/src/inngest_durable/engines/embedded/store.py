@@ -16,7 +16,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..._core.invoke_flow import INVOKED
 from ..._core.model import Memo, Run, RunStatus
 from ..._core.run_events import START_NUMBER, RunEvent, start_of
 from ..._threads import call_apart
@@ -161,10 +160,6 @@ class SqliteStore:
         """Return a run's status; None if it is unknown."""
         rows = self._read("status", run_id)
         return RunStatus(rows[0][0]) if rows else None
-
-    def children(self, run_id: str) -> list[str]:
-        """Return the runs that a run has invoked and that have not ended."""
-        return [child_id for (child_id,) in self._read("children", INVOKED, run_id, run_id)]
 
     def memoized(self, run_id: str) -> tuple[str, ...]:
         """Return the keys of a run's memoized steps, in the order they were first recorded."""

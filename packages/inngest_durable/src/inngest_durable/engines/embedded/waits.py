@@ -129,11 +129,16 @@ def end_waits(cursor: Cursor, run_id: str, finish: Finish, at: float, found: Fou
     """Forget what a run that has ended waited for, and complete the steps that wait for it."""
     found = found or Found()
     found.clear()
-    cursor.execute(QUERIES["drop_waits"], (run_id,))
+    drop_waits(cursor, run_id)
     rows = cursor.execute(QUERIES["waits_for_run"], (run_id, run_id)).fetchall()
     waiting = [(waiting_id, key) for waiting_id, key, until in rows if not is_over(until, at)]
     result = result_of(run_id, finish) if waiting else b""
     return sum(_complete(cursor, waiting_id, key, result, at, found) for waiting_id, key in waiting)
+
+
+def drop_waits(cursor: Cursor, run_id: str) -> None:
+    """Forget what a run that has ended waited for."""
+    cursor.execute(QUERIES["drop_waits"], (run_id,))
 
 
 def has_arrived(cursor: Cursor, run_id: str, seen: tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..._core.model import Run
-from ..records import AddEvents, AddSignal, Insert, Write
+from ..records import AddEvents, AddSignal, CancelRun, Insert, Write
 from ..store import Store
 from ..watch import Watch
 
@@ -75,7 +75,7 @@ class Watches:
 
     def _committed(self, writes: Sequence[Write]) -> None:
         for write in writes:
-            if isinstance(write, AddEvents | AddSignal):
+            if isinstance(write, AddEvents | AddSignal | CancelRun):
                 self._tell_all()
             else:
                 run_id = write.run.id if isinstance(write, Insert) else getattr(write, "run_id", "")

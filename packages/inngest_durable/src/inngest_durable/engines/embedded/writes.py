@@ -12,6 +12,7 @@ from collections.abc import Callable
 from sqlite3 import Cursor
 from typing import Any
 
+from ..._core.invoke_flow import INVOKED
 from ..._core.model import Finish, Idempotency, Run, RunStatus
 from ..records import (
     AddEvents,
@@ -22,6 +23,7 @@ from ..records import (
     ClaimRun,
     DropWorker,
     FinishRun,
+    Found,
     Insert,
     ParkRun,
     PruneEvents,
@@ -52,6 +54,7 @@ _RECOVER_RUN = QUERIES["recover_run"]
 _CLAIM_RUN = QUERIES["claim_run"]
 _FINISH_RUN = QUERIES["finish_run"]
 _CANCEL_RUN = QUERIES["cancel_run"]
+_INVOKED = QUERIES["invoked"]
 _IS_RUNNING = QUERIES["is_running"]
 _ADD_WORKER = QUERIES["add_worker"]
 _DROP_WORKER = QUERIES["drop_worker"]
@@ -216,10 +219,19 @@ def _finish(cursor: Cursor, write: FinishRun) -> int:
 
 
 def _cancel(cursor: Cursor, write: CancelRun) -> int:
+    found = write.found or Found()
+    found.clear()
     cursor.execute(_CANCEL_RUN, (write.ended_at, write.run_id))
     if not cursor.rowcount:
         return 0
-    return _ROW + waits.end_waits(cursor, write.run_id, _CANCELLED, write.ended_at, write.found)
+    written = _ROW + waits.end_waits(cursor, write.run_id, _CANCELLED, write.ended_at, found)
+    # All in this transaction: a process that dies leaves nothing half done.
+    ids = [run_id for (run_id,) in cursor.execute(_INVOKED, (write.run_id, INVOKED)).fetchall()]
+    for run_id in ids:
+        cursor.execute(_CANCEL_RUN, (write.ended_at, run_id))
+        waits.drop_waits(cursor, run_id)
+    found.cancelled = [write.run_id, *ids]
+    return written + _ROW * len(ids)
 
 
 def _check_running(cursor: Cursor, write: AddRunEvent) -> int:
