@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from sqlite3 import connect
+from sqlite3 import Connection, connect
 from typing import Any
 
 import pytest
 from inngest_durable._core.model import Finish, RunStatus
+from inngest_durable.engines.embedded import writer
+from inngest_durable.engines.embedded.batch import Commit, Rows, sync
 from inngest_durable.engines.embedded.store import SqliteStore
 from inngest_durable.engines.embedded.watches import Watches
 from inngest_durable.engines.records import FinishRun, Insert
@@ -17,6 +20,7 @@ from inngest_durable.testing import MemoryStore
 
 from packages.inngest_durable.tests.store.conftest import commit_in_thread
 from packages.inngest_durable.tests.store.samples import Samples
+from testkit.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -87,6 +91,34 @@ async def test_commit_of_another_connection_is_noticed_after_a_wait_for_it(
     await other.write(Insert(samples.run()))
 
     assert sqlite_store.foreign_commits() != before
+
+    await other.close()
+
+
+async def test_commit_of_another_connection_is_noticed_while_the_thread_has_this_one(
+    sqlite_store: SqliteStore, other: SqliteStore, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk it nearly always has: what came before it took the connection is known."""
+    commit_in_thread(monkeypatch)
+    await sqlite_store.write(Insert(samples.run()))
+    before = sqlite_store.foreign_commits()
+    await other.write(Insert(samples.run()))
+    await sqlite_store.write(Insert(samples.run()))
+    taken, go_on = threading.Event(), threading.Event()
+
+    def held(connection: Connection, rows: Rows) -> Commit:
+        taken.set()
+        assert go_on.wait(PATIENCE_SECONDS)
+        return sync(connection, rows)
+
+    monkeypatch.setattr(writer, "sync", held)
+    queued = sqlite_store.write(Insert(samples.run()))
+    await asyncio.to_thread(taken.wait, PATIENCE_SECONDS)
+    after = sqlite_store.foreign_commits()
+    go_on.set()
+    await queued
+
+    assert after != before
 
     await other.close()
 

@@ -110,8 +110,8 @@ class Writer:
             try:
                 with forks:
                     (self._data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            except sqlite3.OperationalError:
-                # Busy with the log of a process that died: that is news too.
+            except sqlite3.Error:
+                # Busy with the log of a process that died, or damaged: that is news too, for whoever reads then.
                 self._data_version = -1
         return self._data_version
 
@@ -222,6 +222,8 @@ class Writer:
             return
         self._pace.committed_in_thread(done.seconds)
         self._settle(batch, done)
+        # On a busy worker, the thread has the connection again before anybody asks.
+        self.foreign_commits()
 
     def _give_up(self, batch: list[Group]) -> None:
         lost = sum(len(writes) for _, writes in batch)
