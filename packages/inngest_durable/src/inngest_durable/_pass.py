@@ -35,6 +35,9 @@ CLIENT_GONE = "the client went away"
 CANCELLED = "the run was cancelled"
 UNWRITABLE = "runs cannot be recorded at the moment"
 
+# How old a look at what other processes have cancelled may be when an attempt of a step begins.
+LOOK_SECONDS = 0.02
+
 PassKind = Literal["first", "reentry"]
 
 _DEFAULT_LIMITS = Limits()

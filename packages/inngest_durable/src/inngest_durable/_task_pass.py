@@ -79,6 +79,9 @@ class TaskPass(Pass):
             raise RuntimeError("something that the handler awaited was cancelled") from error
         finally:
             _context.scope.reset(token)
+            if self.claim.accepted:
+                # What it answers does not count if the run was cancelled meanwhile.
+                self.claim.look()
             self._handler = None
             self._returned = True
             self._take_cancellations_back()

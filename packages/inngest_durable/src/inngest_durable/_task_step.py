@@ -53,6 +53,8 @@ class TaskStep:
                 # In the context of the step's task, which is its own copy of the handler's.
                 _context.scope.set(_context.Scope(current, branch, None, branch.prefix, step))
                 current.claim.begin_attempt(step.key, effect.attempt)
+                if current.interrupted:
+                    raise RunInterrupt(current.interrupted)
                 return self._call()
             case Save():
                 return current.save(effect.memo)

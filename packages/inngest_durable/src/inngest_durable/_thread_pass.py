@@ -29,7 +29,7 @@ from ._core.retry import RetryPolicy
 from ._core.run_flow import timed_out
 from ._drive import drive
 from ._lines import Line, SharedJournal
-from ._pass import DEADLINE, FENCED, PARKED, Background, Pass, PassKind
+from ._pass import DEADLINE, FENCED, LOOK_SECONDS, PARKED, Background, Pass, PassKind
 from ._portal import begin, call_on
 from ._threads import as_exception
 from .engines.base import Claim, FencedError
@@ -53,6 +53,7 @@ class ThreadPass(Pass):
         # How many steps execute or checkpoints are being written, and who waits for the last. Guarded by the lock.
         self._lock = threading.Lock()
         self.in_flight = 0
+        self._looked_at = self.clock.now()
         self._idle: list[asyncio.Future[None]] = []
         # Threads that wait for a checkpoint. Used on the event loop.
         self._blocked: set[Future[Any]] = set()
@@ -78,6 +79,8 @@ class ThreadPass(Pass):
             _context.scope.reset(token)
             if self._deadline is not None:
                 self.loop.call_soon_threadsafe(self._deadline.cancel)
+            # What it answers does not count if the run was cancelled meanwhile.
+            self._look_if_late()
             with self._lock:
                 self.over = not self.interrupted
             if self.in_flight:
@@ -207,6 +210,9 @@ class ThreadPass(Pass):
     def _perform(self, key: str, branch: Branch, call: Callable[[], Any], effect: Effect) -> Any:
         match effect:
             case Call():
+                self._look_if_late()
+                if self.interrupted:
+                    self._raise_interrupt()
                 self.loop.call_soon_threadsafe(self._begin_attempt, key, effect.attempt)
                 return call()
             case Save():
@@ -215,6 +221,16 @@ class ThreadPass(Pass):
                 return self._wait(effect.memo, branch)
             case SaveWith():
                 return self._checkpoint(partial(self.claim.save_with, effect.memo, effect.along))
+
+    def _look_if_late(self) -> None:
+        """Wait for a look. Not where steps follow each other closely: there the beginning of one looks for the next."""
+        now, before = self.clock.now(), self._looked_at
+        self._looked_at = now
+        if self.claim.accepted and not 0.0 <= now - before < LOOK_SECONDS:
+            call_on(self.loop, self._look)
+
+    async def _look(self) -> None:
+        self.claim.look()
 
     def _begin_attempt(self, key: str, attempt: int) -> None:
         # The run is accepted while its first step executes.

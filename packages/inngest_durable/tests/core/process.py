@@ -262,6 +262,9 @@ class DiskClaim:
     def begin_attempt(self, key: str, attempt: int) -> None:
         """Take notice that an attempt begins: nobody is told of it here."""
 
+    def look(self) -> None:
+        """Do nothing: there is no other process."""
+
     def progress(self, key: str, text: str, data: str, at: float) -> None:
         """Take notice of progress: nobody is told of it here."""
 

@@ -12,7 +12,9 @@ For servers in processes, `create_quart_app` and `create_flask_app` take its fol
     /held                step one tells its progress; step two takes until the gate "two" opens; step three
     /thread              step count is a `def` function that tells its progress
     /mine                step pay; whose keys these are is said: everybody's
+    /between             step one; code of its own until the gate "plain" opens; step charge; left
     /parent, /child      the first invokes the second, whose step takes until the gate "child" opens
+    /caller              invokes /between
     /chatty              step talk tells its progress more often than is recorded, and with too much
 """
 
@@ -147,6 +149,16 @@ def _add_held(app: Quart, inngest: Inngest, outside: Outside) -> None:
         two = await step.run("two", held, outside, "two")
         return [one, two, await step.run("three", outside.act, "three")]
 
+    @app.get("/between")
+    @inngest.endpoint(id="between")
+    async def between() -> str:
+        await step.run("one", outside.act, "one")
+        await held(outside, "plain")
+        try:
+            return await step.run("charge", outside.act, "charge")
+        finally:
+            outside.record("left")
+
 
 def _add_family(app: Quart, inngest: Inngest, outside: Outside) -> None:
     @app.get("/child")
@@ -158,6 +170,11 @@ def _add_family(app: Quart, inngest: Inngest, outside: Outside) -> None:
     @inngest.endpoint(id="parent")
     async def parent() -> Any:
         return await step.invoke("call", endpoint="child")
+
+    @app.get("/caller")
+    @inngest.endpoint(id="caller")
+    async def caller() -> Any:
+        return await step.invoke("call", endpoint="between")
 
 
 async def held(outside: Outside, action: str) -> str:

@@ -132,3 +132,12 @@ async def test_family_as_deep_as_you_like(store: Store, samples: Samples) -> Non
 
     assert set(await statuses(store, *runs)) == {RunStatus.CANCELLED}
     assert len(found.cancelled) == DEEP
+
+
+async def test_cancelled_ones_among_many(store: Store, samples: Samples) -> None:
+    running_one, cancelled, failed = [await running(store, samples) for _ in range(3)]
+    await store.write(CancelRun(cancelled.id, NOW))
+    await store.write(FinishRun(failed.id, 1, Finish(RunStatus.FAILED, None), NOW))
+
+    assert store.cancelled([running_one.id, cancelled.id, failed.id, "01JX"]) == {cancelled.id}
+    assert store.cancelled([]) == set()

@@ -82,7 +82,14 @@ class Claim(Protocol):
         """
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for the run events."""
+        """Note that an attempt of a step begins, for the run events, after a `look`."""
+
+    def look(self) -> None:
+        """
+        Interrupt the passes here whose runs another process has cancelled, where that can be seen at once.
+
+        Called on the engine's loop wherever a pass may be left. Most calls find that the last look was a moment ago.
+        """
 
     def progress(self, key: str, text: str, data: str, at: float) -> None:
         """Report how far the executing attempt of a step is; *data* is a JSON object or empty. On the engine's loop."""

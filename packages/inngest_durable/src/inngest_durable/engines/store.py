@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -67,6 +67,9 @@ class Store(Protocol):
 
     def status(self, run_id: str) -> RunStatus | None:
         """Return a run's status; None if it is unknown."""
+
+    def cancelled(self, run_ids: Collection[str]) -> set[str]:
+        """Return those of these runs that were cancelled."""
 
     def memoized(self, run_id: str) -> tuple[str, ...]:
         """Return the keys of a run's memoized steps, in the order they were first recorded."""

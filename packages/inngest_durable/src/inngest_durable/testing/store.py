@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
@@ -96,6 +96,10 @@ class MemoryStore:
         """Return a run's status; None if it is unknown."""
         run = self._runs.get(run_id)
         return None if run is None else run.status
+
+    def cancelled(self, run_ids: Collection[str]) -> set[str]:
+        """Return those of these runs that were cancelled."""
+        return {run_id for run_id in run_ids if self.status(run_id) is RunStatus.CANCELLED}
 
     def memoized(self, run_id: str) -> tuple[str, ...]:
         """Return the keys of a run's memoized steps, in the order they were first recorded."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Protocol
 
-from ..._core.model import RunStatus
-from ..._pass import CANCELLED
-from ...errors import RunNotFoundError
+from ..._pass import CANCELLED, LOOK_SECONDS
+from ...errors import RunNotFoundError, StoreError
 from ..base import Clock, FencedError
 from ..passes import PassSet
 from ..records import CancelRun, Found, Write
@@ -52,10 +52,37 @@ async def cancel(engine: Canceller, run_id: str) -> bool:
     return True
 
 
-def interrupt_cancelled(passes: PassSet, store: Store) -> None:
-    """Interrupt the passes whose runs another process has cancelled."""
-    ids = {live_pass.claim.run.id for live_pass in passes}
-    interrupt(passes, {run_id for run_id in ids if store.status(run_id) is RunStatus.CANCELLED})
+class Looks:
+    """
+    Looks which runs other processes have cancelled, and interrupts their passes here.
+
+    Args:
+        passes: The passes here.
+        store: Where the runs are.
+    """
+
+    def __init__(self, passes: PassSet, store: Store) -> None:
+        self._passes = passes
+        self._store = store
+        self._seen_commits = 0
+        self._looked_at = 0.0
+
+    def look_if_late(self, now: float) -> None:
+        """Look, unless the last look was a moment before *now*, in seconds since the epoch."""
+        # The clock may have been set back.
+        if not 0.0 <= now - self._looked_at < LOOK_SECONDS:
+            self._looked_at = now
+            # A step must not fail by that. Whoever has to read the database says what is wrong with it.
+            with suppress(StoreError):
+                self.look()
+
+    def look(self) -> None:
+        """Look now. Raises `StoreError`."""
+        commits = self._store.foreign_commits()
+        if commits == self._seen_commits:
+            return
+        interrupt(self._passes, self._store.cancelled({live_pass.claim.run.id for live_pass in self._passes}))
+        self._seen_commits = commits
 
 
 def interrupt(passes: PassSet, cancelled: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from ..records import AddRunEvent, FinishRun, Found, Insert, ParkRun, SaveMemoWi
 from ..store import Store
 from ..told import saving
 from ..ulids import new_ulid
+from .cancellation import Looks
 
 # How long a new run's row waits to be written together with the first checkpoint.
 ACCEPT_SECONDS = 0.005
@@ -27,12 +28,14 @@ class ClaimOwner(Protocol):
     Attributes:
         tells: Whether run events are written.
         starts: Records the starts of attempts.
+        looks: Looks which runs other processes have cancelled.
         unwritten: Writes the rows of new runs after a short while.
     """
 
     clock: Clock
     tells: bool
     starts: Starts
+    looks: Looks
     unwritten: UnwrittenRows
 
     def note_parked(self, wake_at: float) -> None:
@@ -100,11 +103,16 @@ class EmbeddedClaim:
             self._inserted = self._store.write(row, lazy=lazy)
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for the run events."""
-        engine = self._engine
-        self.attempts[key] = Attempt(attempt, self._now())
+        """Note that an attempt of a step begins, for the run events, after a `look`."""
+        engine, now = self._engine, self._now()
+        engine.looks.look_if_late(now)
+        self.attempts[key] = Attempt(attempt, now)
         if not engine.starts.ticks:
             engine.starts.tick()
+
+    def look(self) -> None:
+        """Interrupt the passes here whose runs another process has cancelled, unless the last look is a moment ago."""
+        self._engine.looks.look_if_late(self._now())
 
     def progress(self, key: str, text: str, data: str, at: float) -> None:
         """Report how far the executing attempt of a step is; *data* is a JSON object or empty."""

@@ -27,7 +27,7 @@ from ..passes import PassSet
 from ..records import AddEvents, AddSignal, Found, Write
 from ..store import Store
 from ..ulids import new_ulid
-from .cancellation import cancel, interrupt, interrupt_cancelled
+from .cancellation import Looks, cancel, interrupt
 from .claim import EmbeddedClaim, UnwrittenRows
 from .database import Synchronous
 from .probe import Probe
@@ -95,7 +95,6 @@ class EmbeddedEngine:
         self._worker: Worker | None = None
         self._probe: Probe | None = None
         self._background = Background(self._background_failed)
-        self._seen_commits = 0
         self._draining: asyncio.Future[None] | None = None
 
     @property
@@ -138,6 +137,7 @@ class EmbeddedEngine:
         self._probe = Probe(store)
         self._worker_id = new_ulid()
         self.starts = Starts(self._claims, self.clock.now)
+        self.looks = Looks(self.passes, store)
         options = WorkerOptions(self.app_id, self._max_concurrent_passes, self._max_recoveries, self._retention_seconds)
         self._worker = Worker(self._worker_id, options, self, store, host, self._each_second)
         await self._worker.start()
@@ -307,9 +307,7 @@ class EmbeddedEngine:
         if self._worker is not None:
             self._worker.arrivals.look()
             self._worker.look()
-        if (commits := self.store.foreign_commits()) != self._seen_commits:
-            self._seen_commits = commits
-            interrupt_cancelled(self.passes, self.store)
+        self.looks.look()
         if self.failing is not None:
             # Clients are not kept waiting for the disk; what their steps did stays in memory until it is written.
             self.passes.let_go(UNWRITABLE)

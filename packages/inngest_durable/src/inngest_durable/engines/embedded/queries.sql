@@ -111,6 +111,11 @@ ORDER BY number LIMIT ?
 -- name: status
 SELECT status FROM runs WHERE id = ?
 
+-- Of many runs at once: one statement for each would take five times as long.
+
+-- name: cancelled
+SELECT id FROM runs WHERE id IN (SELECT value FROM json_each(?)) AND status = 'cancelled'
+
 -- name: memoized
 SELECT key FROM steps WHERE run_id = ? AND state IN ('completed', 'failed') ORDER BY epoch, seq
 

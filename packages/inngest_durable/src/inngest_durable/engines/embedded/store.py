@@ -8,9 +8,10 @@ Used by the embedded engine; it knows nothing of passes, timers or workers.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,10 @@ class SqliteStore:
         """Return a run's status; None if it is unknown."""
         rows = self._read("status", run_id)
         return RunStatus(rows[0][0]) if rows else None
+
+    def cancelled(self, run_ids: Collection[str]) -> set[str]:
+        """Return those of these runs that were cancelled."""
+        return {run_id for (run_id,) in self._read("cancelled", json.dumps([*run_ids]))}
 
     def memoized(self, run_id: str) -> tuple[str, ...]:
         """Return the keys of a run's memoized steps, in the order they were first recorded."""

@@ -174,6 +174,9 @@ class InngestClaim:
         if not self._engine.starts.ticks:
             self._engine.starts.tick()
 
+    def look(self) -> None:
+        """Do nothing: the server tells of a cancellation at the next checkpoint."""
+
     def progress(self, key: str, text: str, data: str, at: float) -> None:
         """Report how far the executing attempt of a step is; *data* is a JSON object or empty."""
         tell_progress(self, key, text, data, at)
