@@ -12,6 +12,7 @@ again after a minute, twice: with a virtual clock, only when the test says so.
     /sleep                step before, a pause of a minute, step after
     /parent               invokes /sleep
     /impatient            the same, and waits for half a minute; answers the error
+    /top                  invokes /parent
     /below/<path>         as /sleep
     /tardy                waits until the gate "start" opens; then step one, step two (takes until its gate opens)
     /emits                step before, then step tell sends an event of a name that the server keeps for itself
@@ -79,6 +80,7 @@ class Rows:
         for handler in (
             self.parent,
             self.impatient,
+            self.top,
             self.tardy,
             self.emits,
             self.at_once,
@@ -148,6 +150,10 @@ class Rows:
         except StepError as error:
             await step.sleep("replay", "1s")
             return {"error": error.name, "child": error.child_run_id}
+
+    async def top(self) -> ResponseReturnValue:
+        self._enter("top")
+        return {"child": await step.invoke("child", endpoint="parent")}
 
     async def below(self, rest: str) -> ResponseReturnValue:
         self._enter("below")

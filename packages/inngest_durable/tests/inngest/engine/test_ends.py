@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from packages.inngest_durable.tests.inngest.engine.rig import Rig, counts
-from packages.inngest_durable.tests.inngest.fake_state import COMPLETED, FAILED, Run
+from packages.inngest_durable.tests.inngest.fake_state import CANCELLED, COMPLETED, FAILED, Run
 
 
 def kept(run: Run) -> dict[str, Any]:
@@ -82,3 +82,18 @@ def test_end_in_the_clients_request_is_reported(rig: Rig, path: str, code: int) 
     waited = rig.ask(f"/wait?runId={run.run_id}&token={token}")
     assert (waited.status_code, waited.content) == (code, response.content)
     assert counts(rig) == {"charge": 1}
+
+
+def test_cancelled_run_takes_along_those_that_wait_for_each_other(rig: Rig) -> None:
+    run_id = rig.ask("/top").headers["x-inngest-run-id"]
+
+    def is_entered() -> bool:
+        rig.advance(1)
+        return "before" in rig.outside.counts()
+
+    rig.fake.wait_until(is_entered, "the last of them to be entered")
+    assert rig.server.call(lambda: rig.rows.inngest.cancel(run_id))
+    rig.advance(120)
+
+    assert [run.status for run in rig.fake.runs] == [CANCELLED] * 3
+    assert counts(rig) == {"before": 1}
