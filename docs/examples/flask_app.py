@@ -19,7 +19,8 @@ def create_app(engine: EmbeddedEngine | None = None) -> Flask:
     inngest = Inngest(app_id="shop", endpoint_adapter=endpoint_adapter, engine=engine)
 
     @app.post("/orders")
-    @inngest.endpoint(timeout="7d")
+    # Runs are kept with this ID. Without it, it would be made from the module and the function, and change with them.
+    @inngest.endpoint(id="shop.place_order", timeout="7d")
     def place_order() -> Any:
         """Reserve, charge and mail; give back what was reserved if the card is declined."""
         order = request.get_json()

@@ -25,7 +25,7 @@ def create_app(shop: Shop, engine: EmbeddedEngine | None = None) -> Quart:
     inngest = Inngest("orders", endpoint_adapter, engine)
 
     @app.post("/orders/<order>")
-    @inngest.endpoint
+    @inngest.endpoint(id="orders.place_order")
     async def place_order(order: str) -> Any:
         """Charge, leave the customer a day to think, ship."""
         try:

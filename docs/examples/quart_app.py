@@ -18,7 +18,8 @@ def create_app(engine: EmbeddedEngine | None = None) -> Quart:
     inngest = Inngest(app_id="shop", endpoint_adapter=endpoint_adapter, engine=engine)
 
     @app.post("/orders")
-    @inngest.endpoint(timeout="7d")
+    # Runs are kept with this ID. Without it, it would be made from the module and the function, and change with them.
+    @inngest.endpoint(id="shop.place_order", timeout="7d")
     async def place_order() -> Any:
         """Reserve, charge and mail; give back what was reserved if the card is declined."""
         order = await request.get_json()

@@ -15,6 +15,7 @@ import pytest
 
 from testkit.ports import free_port
 from testkit.processes import Process, answer_status
+from testkit.records import Records
 
 EXAMPLES = Path(__file__).parent
 PAGE = (EXAMPLES.parent / "copy.md").read_text()
@@ -49,6 +50,7 @@ def test_order_is_taken(url: str, tmp_path: Path) -> None:
     assert (answer.status_code, answer.json()) == (
         *(200, {"ordered": True, "receipt": "30 paid by the card ending in 4242"}),
     )
+    assert [run.endpoint for run in Records(tmp_path / "durable.db").runs()] == ["shop.place_order"]
     told = (tmp_path / "log").read_text()
     assert [told.count(what) for what in ("reserved tent", "charged 30", "mailed 30 paid", "released")] == [1, 1, 1, 0]
 

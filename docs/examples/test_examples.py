@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.examples import flask_trip, quart_trip
+from docs.examples import flask_cities, flask_trip, quart_trip
 
 WANTED = {"flight": "SB418", "hotel": "plaza", "card": "4242424242424242"}
 
@@ -32,6 +32,13 @@ async def test_trip_on_quart() -> None:
         assert redirect.status_code == 303
         answer = await client.get(redirect.headers["location"])
         check(await answer.get_json())
+
+
+def test_each_branch_of_a_loop_asks_in_its_own_city() -> None:
+    with flask_cities.inngest.running():
+        answer = flask_cities.app.test_client().post("/hotels", json={"cities": ["berlin", "rom", "paris"]})
+
+    assert answer.get_json() == {"city": "rom", "price": 30}
 
 
 def test_trip_on_flask() -> None:

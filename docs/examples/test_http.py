@@ -158,7 +158,7 @@ def test_limits_are_the_defaults() -> None:
 
 def test_numbers_are_those_of_the_code() -> None:
     assert (http.WAIT_SECONDS, http.WAIT_ROUNDS, idempotency.LONGEST_KEY) == (25, 15, 255)
-    for text in ("held for 25 s", "sent round 15 times", "longer than 255 characters"):
+    for text in ("held for 25 s", "redirected 15 times", "longer than 255 characters"):
         assert text in PAGE
 
 

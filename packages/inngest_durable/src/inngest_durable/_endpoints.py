@@ -85,6 +85,6 @@ class Endpoints:
         found = self._by_id.get(endpoint_id or "")
         if found is None:
             known = ", ".join(sorted(self._by_id))
-            raise StepUsageError(f"{endpoint!r} is no endpoint of this client; there are: {known}")
+            raise StepUsageError(f"{endpoint!r} is not an endpoint of this client; its endpoints are: {known}")
         request = adapter.request_for(self.app, found.id, params, body, caller)
         return found.id, request, found.timeout_seconds

@@ -143,7 +143,8 @@ class Inngest:
         """
         Return a view that serves the wait URL on a route of your own, as for ``async_redirect_url="/wait"``.
 
-        Mount it for GET and OPTIONS: ``app.add_url_rule("/wait", view_func=inngest.endpoint_proxy(), …)``.
+        Mount it for GET and OPTIONS, and for DELETE if clients may cancel their runs:
+        ``app.add_url_rule("/wait", view_func=inngest.endpoint_proxy(), methods=["GET", "DELETE", "OPTIONS"])``.
 
         Raises:
             ConfigurationError: The client has no adapter.

@@ -204,9 +204,9 @@ async def test_child_run_that_takes_too_long_goes_on(bank: Bank) -> None:
     [
         (
             {"endpoint": "refund"},
-            "'refund' is no endpoint of this client; there are: charge, fixed, numbered, order, unmounted",
+            "'refund' is not an endpoint of this client; its endpoints are: charge, fixed, numbered, order, unmounted",
         ),
-        ({"endpoint": print}, "is no endpoint of this client"),
+        ({"endpoint": print}, "is not an endpoint of this client"),
         ({"params": {}}, "no route of endpoint 'charge' takes these params (none); its routes: /charge/<card>"),
         ({"params": {"name": 1}}, "takes these params (name)"),
         ({"endpoint": "numbered", "params": {"number": "x"}}, "takes these params (number)"),

@@ -59,7 +59,8 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
     handler is left, and goes on by re-entry.
 
     Args:
-        callables: Functions without arguments, e.g. lambdas, that use steps or call ``parallel`` themselves. Each
+        callables: Functions without arguments, e.g. lambdas, that use steps or call ``parallel`` themselves. In a loop
+            write ``partial(step.run, f"ask-{city}", ask, city)``: a lambda would see the last *city* in each. Each
             reaches its first step before those to its right do, so put slow code into steps.
 
     Raises:
