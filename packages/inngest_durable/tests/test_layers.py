@@ -22,7 +22,7 @@ inbox, idempotency, ending, exchange | output, stream | _shutdown | _recording |
 step | sync | engines.embedded | engines.inngest | _traced_pass, _spans
 _event_steps, _steps | _fetch | _progress
 _task_pass, _task_step | _thread_pass
-_pass, _context | _quiet | _calls | _lines | _portal | engines.attempts | engines.ulids | engines.background
+_pass, _context | _quiet | _calls | _thread_branches | _portal | engines.attempts | engines.ulids | engines.background
 _drive | _threads | _logs | engines.clock, engines.told, engines.base, engines.passes | engines.watch
 engines.store, engines.records
 _core

@@ -2,7 +2,7 @@
 One pass in threads: performs the effects of its steps where they are called, and blocks while they are written.
 
 A step that must wait raises `RunInterrupt` at once, so a waiting run holds no thread. Branches of a ``group.parallel``
-are *lines* of their own: each goes as far as it can, and the handler is left when all of them have ended.
+are branches of their own: each goes as far as it can, and the handler is left when all of them have ended.
 
 A thread cannot be stopped. What interrupts the pass (shutdown, the run's deadline, a disk that cannot be written) is
 seen by its next step; a thread that waits for a checkpoint is let go, one in a step's function is not.
@@ -28,9 +28,9 @@ from ._core.model import Memo
 from ._core.retry import RetryPolicy
 from ._core.run_flow import timed_out
 from ._drive import drive
-from ._lines import Line, SharedJournal
 from ._pass import DEADLINE, FENCED, LOOK_SECONDS, PARKED, Background, Pass, PassKind
 from ._portal import begin, call_on
+from ._thread_branches import SharedJournal, ThreadBranch
 from ._threads import as_exception
 from .engines.base import Claim, FencedError
 from .errors import RunInterrupt, StepUsageError
@@ -142,15 +142,15 @@ class ThreadPass(Pass):
     def start(
         self, scope: _context.Scope, step_id: str, make_fingerprint: Callable[[], str]
     ) -> tuple[StepIdentity, Branch]:
-        """Take the key of a step, in the order of the calls; between the lines of a group, from left to right."""
-        line = scope.branch
-        if not isinstance(line, Line) or line.prefix or scope.task is not self._current_task():
+        """Take the key of a step, in the order of the calls; between the branches of a group, from left to right."""
+        branch = scope.branch
+        if not isinstance(branch, ThreadBranch) or branch.prefix or scope.task is not self._current_task():
             return super().start(scope, step_id, make_fingerprint)
-        line.wait_for_place()
+        branch.wait_for_place()
         try:
             return super().start(scope, step_id, make_fingerprint)
         finally:
-            line.place()
+            branch.place()
 
     def call_of(
         self, step: StepIdentity, fn: Callable[..., Any], args: Any, kwargs: Any, timeout_seconds: float | None

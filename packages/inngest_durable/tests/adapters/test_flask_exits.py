@@ -15,9 +15,9 @@ from flask import request
 from inngest_durable import _threads
 from inngest_durable._core.journal import StepIdentity
 from inngest_durable._core.model import StepOp
-from inngest_durable._lines import SharedJournal
 from inngest_durable._pass import Pass
 from inngest_durable._portal import Portal, portal
+from inngest_durable._thread_branches import SharedJournal
 from inngest_durable.exchange import HOLDER_KEY
 from inngest_durable.sync import group, step
 

@@ -22,7 +22,7 @@ from .model import Memo, StepOp
 @dataclass(slots=True, eq=False)
 class Branch:
     """
-    A line of steps in a run: the handler's own (no parent), or that of a task it started.
+    A sequence of steps in a run: the handler's own (no parent), or that of a task it started.
 
     Attributes:
         parent: The branch whose task started this one.

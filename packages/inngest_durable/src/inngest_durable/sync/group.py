@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from .. import _context, _steps
 from .._calls import is_coroutine_function
-from .._lines import Line
+from .._thread_branches import ThreadBranch
 from .._thread_pass import ThreadPass
 from .._threads import THREADS
 from ..errors import RunInterrupt, StepUsageError
@@ -80,28 +80,30 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
 
 
 class _Group(Generic[T]):
-    """One call of `parallel`: its lines, the calls that no thread has taken yet, and the outcomes of the others."""
+    """One call of `parallel`: its branches, the calls that no thread has taken yet, and the outcomes of the others."""
 
-    def __init__(self, current: ThreadPass, scope: _context.Scope, branches: list[Callable[[], T]]) -> None:
+    def __init__(self, current: ThreadPass, scope: _context.Scope, callables: list[Callable[[], T]]) -> None:
         self._pass = current
         self._parent = current.branch_of(scope)
         self._prefix = current.journal.settle(self._parent)
-        self._branches = branches
-        self._lines: list[Line] = []
-        self._lines += [Line(self._parent, self._prefix, self._lines, left) for left in range(len(branches))]
-        self._contexts = [contextvars.copy_context() for _ in branches]
+        self._callables = callables
+        self._branches: list[ThreadBranch] = []
+        self._branches += [
+            ThreadBranch(self._parent, self._prefix, self._branches, left) for left in range(len(callables))
+        ]
+        self._contexts = [contextvars.copy_context() for _ in callables]
         self._results: dict[int, T] = {}
         self._errors: dict[int, BaseException] = {}
-        self._untaken = deque(range(len(branches)))
+        self._untaken = deque(range(len(callables)))
 
     def run(self) -> list[T]:
         helpers: list[threading.Thread] = []
-        while len(helpers) < len(self._branches) - 1 and _threads.acquire(blocking=False):
+        while len(helpers) < len(self._callables) - 1 and _threads.acquire(blocking=False):
             helper = threading.Thread(target=self._help, name="inngest branch", daemon=True)
             try:
                 helper.start()
             except RuntimeError:
-                # The system has no thread left: the existing ones call all the branches.
+                # The system has no thread left: the existing ones call all of them.
                 _threads.release()
                 break
             helpers.append(helper)
@@ -109,14 +111,14 @@ class _Group(Generic[T]):
         for helper in helpers:
             helper.join()
         interrupted = any(isinstance(error, RunInterrupt) for error in self._errors.values())
-        cut = any(map(self._pass.is_cut, self._lines))
+        cut = any(map(self._pass.is_cut, self._branches))
         # All have ended. Each knows the others, so they would be left to the cycle collector.
-        self._lines.clear()
+        self._branches.clear()
         if interrupted or cut:
             raise self._pass.cut(self._parent)
         for number in sorted(self._errors):
             raise self._errors[number]
-        return [self._results[number] for number in range(len(self._branches))]
+        return [self._results[number] for number in range(len(self._callables))]
 
     def _help(self) -> None:
         try:
@@ -125,7 +127,7 @@ class _Group(Generic[T]):
             _threads.release()
 
     def _work(self) -> None:
-        # From left to right: a line waits for the places of those to its left, which have begun before it.
+        # From left to right: a branch waits for the places of those to its left, which have begun before it.
         while True:
             try:
                 number = self._untaken.popleft()
@@ -134,14 +136,14 @@ class _Group(Generic[T]):
             self._contexts[number].run(self._call, number)
 
     def _call(self, number: int) -> None:
-        line = self._lines[number]
-        _context.scope.set(_context.Scope(self._pass, line, threading.current_thread(), ""))
+        branch = self._branches[number]
+        _context.scope.set(_context.Scope(self._pass, branch, threading.current_thread(), ""))
         try:
-            self._results[number] = self._branches[number]()
+            self._results[number] = self._callables[number]()
         except BaseException as error:
             self._errors[number] = error
         finally:
-            line.place()
+            branch.place()
 
 
 _threads = threading.Semaphore(THREADS)

@@ -14,39 +14,39 @@ from ._core.journal import Branch, Journal, StepIdentity
 from ._core.model import Memo
 
 
-class Line(Branch):
+class ThreadBranch(Branch):
     """
     A branch that ``group.parallel`` has started.
 
-    Its first step takes its key after those of the lines to its left, so that equal IDs get the same numbers in each
+    Its first step takes its key after those of the branches to its left, so that equal IDs get the same numbers in each
     pass, however the threads are scheduled.
 
     Args:
         parent: The branch that started it.
         inherited: Prefix that was in force there.
-        siblings: All lines of the group, this one included.
+        siblings: All branches of the group, this one included.
         left: How many of them are to its left.
     """
 
     __slots__ = ("_left", "_placed", "_siblings")
 
-    def __init__(self, parent: Branch, inherited: str, siblings: Sequence[Line], left: int) -> None:
+    def __init__(self, parent: Branch, inherited: str, siblings: Sequence[ThreadBranch], left: int) -> None:
         super().__init__(parent, inherited)
         self._siblings = siblings
         self._left = left
         self._placed = threading.Event()
 
     def place(self) -> None:
-        """Let the lines to the right take their keys: this one has its first, or has ended."""
+        """Let the branches to the right take their keys: this one has its first, or has ended."""
         self._placed.set()
-        if isinstance(self.parent, Line) and all(line._placed.is_set() for line in self._siblings):
+        if isinstance(self.parent, ThreadBranch) and all(branch._placed.is_set() for branch in self._siblings):
             self.parent.place()
 
     def wait_for_place(self) -> None:
-        """Return when the lines to the left have their places, and those to the left of the parent if it has none."""
-        for line in self._siblings[: self._left]:
-            line._placed.wait()
-        if isinstance(self.parent, Line) and not self.parent._placed.is_set():
+        """Return when those to the left have their places, and those to the left of the parent if it has none."""
+        for branch in self._siblings[: self._left]:
+            branch._placed.wait()
+        if isinstance(self.parent, ThreadBranch) and not self.parent._placed.is_set():
             self.parent.wait_for_place()
 
 
