@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from inngest_durable import EmbeddedEngine, Inngest, step
+from inngest_durable import EmbeddedEngine, Event, Inngest, step
 from inngest_durable.quart import endpoint_adapter
 from inngest_durable.testing import VirtualClock
 from quart import Quart
 
-from docs.examples import awaited, drawn, fetched, invoked, retried
+from docs.examples import awaited, drawn, fetched, invoked, raced, retried
 
 
 @pytest.fixture(autouse=True)
@@ -223,3 +223,21 @@ async def test_signal_wakes_the_one_that_waits_for_it() -> None:
         answer = await client.get(waiting.headers["location"])
 
         assert (early.status_code, called.status_code, await answer.get_json()) == (425, 200, {"paid": True})
+
+
+@pytest.mark.parametrize(
+    ("events", "answer"),
+    [
+        (["order/paid", "order/withdrawn"], {"shipped": True, "label": "label of 7"}),
+        (["order/withdrawn", "order/paid"], {"shipped": False}),
+    ],
+)
+async def test_what_comes_first_counts_in_every_replay(events: list[str], answer: dict[str, Any]) -> None:
+    """Although the last pass of a run that goes on finds that both have come."""
+    async with served(raced.app, raced.inngest) as (client, clock):
+        redirect = await client.post("/orders/7")
+        for name in events:
+            await raced.inngest.send(Event(name, {"order": "7"}))
+            await clock.settle()
+
+        assert await (await answer_of(client, clock, redirect)).get_json() == answer
