@@ -62,6 +62,8 @@ class BookingPage:
         self.charges = page.locator("#charges")
         self.kill = page.get_by_role("button", name="Kill the server now")
         self.why = page.locator("#why")
+        self.approve = page.get_by_role("button", name="Approve")
+        self.reject = page.get_by_role("button", name="Reject")
         self.cancel = page.get_by_role("button", name="Cancel this run")
 
     @property

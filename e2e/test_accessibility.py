@@ -64,6 +64,24 @@ def test_page_is_accessible(page: Page) -> None:
     assert violations(page) == []
 
 
+def test_time_that_passes_is_not_read_aloud(page: Page) -> None:
+    """Seconds are counted on the page, but not where a screen reader tells each change."""
+    booking = BookingPage(page)
+    booking.choose("Over budget")
+    booking.book()
+    booking.expect_state("waiting")
+    expect(booking.exchange).to_contain_text("redirected")
+    told = page.locator("[role=status], [aria-live]").all_inner_texts()
+
+    left = booking.row("wait-for-approval").inner_text()
+    page.wait_for_function(
+        "([row, left]) => row.innerText !== left", arg=[booking.row("wait-for-approval").element_handle(), left]
+    )
+
+    assert "at most 24 h 0 min" in booking.message.inner_text()
+    assert page.locator("[role=status], [aria-live]").all_inner_texts() == told
+
+
 def violations(page: Page) -> list[str]:
     """Return what axe finds wrong, one line each: by all rules as the page is, by those of looks narrow and dark."""
     found = ailing(page, {})

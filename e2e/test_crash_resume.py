@@ -142,6 +142,7 @@ def test_reload_and_second_tab_show_the_same_picture(
     expect(booking.receipt).to_contain_text("E-ticket")
     expect(second.receipt).to_contain_text("E-ticket")
     assert booking.picture() == second.picture()
+    expect(booking.message).to_have_text("The request was cut off, and the run went on where it was.")
     # The client went away in mid-run, which the run survived by another pass.
     assert re.search("the client went away", booking.log.inner_text())
     assert trip_booker.outcomes(booking.booking_id, "airline", "reserve") == ["held"]

@@ -94,6 +94,7 @@ def test_rejected_trip_gives_the_seat_back(page: Page, trip_booker: TripBooker, 
     booking.expect_state("failed")
 
     booking.expect_rows("completed", "wait-for-approval", "release-seat")
+    expect(booking.row("wait-for-approval")).to_contain_text("rejected")
     expect(booking.receipt).to_contain_text("nothing was charged")
     expect(booking.receipt).to_contain_text("given back")
     assert trip_booker.outcomes(booking.booking_id, "payments", "charge") == []

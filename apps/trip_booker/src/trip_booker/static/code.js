@@ -2,7 +2,7 @@
 
 import { motion, setData } from "./dom.js";
 import { hasEnded, stepId } from "./run.js";
-import { clock, due, duration } from "./words.js";
+import { due, duration, timeLeft } from "./words.js";
 
 // A line that stands for every step whose ID is computed.
 const ANY_STEP = "*";
@@ -75,7 +75,7 @@ function noteOf(step, now, heard) {
     case "retrying":
       return `attempt ${step.attempt} failed, again ${due(wait, now)}`;
     case "waiting":
-      return wait.until ? `waits, ${clock(wait.until - now)} left` : "waits";
+      return wait.until ? `waits, ${timeLeft(wait, now)}` : "waits";
     case "failed":
       return "failed for good";
     case "cancelled":

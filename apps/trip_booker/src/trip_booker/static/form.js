@@ -100,10 +100,10 @@ function switches() {
   return found;
 }
 
-/** The address of the page that shows this booking, in any tab. */
+/** The address of the page that shows this booking, in any tab; without one, of the form as it is. */
 export function address(bookingId) {
   const { origin, destination, date } = Object.fromEntries(new FormData(form));
-  return `/?${new URLSearchParams({ kind: kind(), origin, destination, date, booking: bookingId })}`;
+  return `/?${new URLSearchParams({ kind: kind(), origin, destination, date, ...(bookingId && { booking: bookingId }) })}`;
 }
 
 /** While a booking is under way its trip cannot be changed. The tab that sent it can send it again, which changes nothing. */

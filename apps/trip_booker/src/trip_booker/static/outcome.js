@@ -2,7 +2,7 @@
 
 import { byId, make, setData, setText } from "./dom.js";
 import { crashes, cutOff, hasEnded, stepId } from "./run.js";
-import { clock, counted } from "./words.js";
+import { clock, counted, duration } from "./words.js";
 
 /**
  * What is known of a booking.
@@ -14,9 +14,10 @@ import { clock, counted } from "./words.js";
  * @property {boolean} connected  whether the run's events come in
  * @property {?number} lostAt  since when they do not, after they did
  * @property {boolean} unknown  whether the server has never heard of it
- * @property {?boolean} decided  what was decided of it here
+ * @property {?{approved: boolean, is: "sent"|"taken"|"lost"}} decision  what was decided of it here, and what the
+ *   server said to that
  * @property {boolean} cancelling  whether its cancellation was asked for here
- * @property {?{method: string, path: string, count: number, answer: ?{status: number, redirected: boolean}, lost: boolean}} exchange
+ * @property {?{method: string, path: string, count: number, answer: ?{status: ?number, redirected: boolean}, lost: boolean}} exchange
  *   the request, if it was sent from here
  */
 
@@ -94,10 +95,10 @@ function lost(run) {
 }
 
 /** @param {Booking} booking */
-function goingOn({ run, decided }, now) {
+function goingOn({ run, decision }, now) {
   const waiting = Object.values(run.steps).find((step) => step.state === "waiting");
   const retrying = Object.values(run.steps).find((step) => step.state === "retrying");
-  if (waiting) return waits(waiting, decided, now);
+  if (waiting) return waits(waiting, decision, now);
   const resumed = resumption(run);
   if (retrying) {
     return {
@@ -118,27 +119,33 @@ function goingOn({ run, decided }, now) {
   };
 }
 
-/** @param {import("./run.js").Step} step */
-function waits(step, decided, now) {
-  const { op, until } = step.waits.at(-1);
-  const left = until ? until - now : null;
+/** @param {import("./run.js").Step} step @param {Booking["decision"]} decision @param {number} now */
+function waits(step, decision, now) {
+  const { op, from, until } = step.waits.at(-1);
   if (op.startsWith("sleep")) {
     return {
       state: "waiting",
       pill: "Waiting",
       title: "The seat is held",
-      countdown: clock(left),
+      countdown: clock(until - now),
       message: "Nothing of this run is in memory. Kill the server, and watch the countdown not care.",
     };
   }
-  const decision = decided === null ? "" : decided ? "Approved: the run goes on." : "Rejected: the run goes on.";
+  // Without the time that is left: what is said here is read aloud whenever it changes.
+  const most = until ? `, at most ${duration(until - from)},` : "";
   return {
     state: "waiting",
     pill: "Needs approval",
     title: "The trip is over budget",
-    message: decision || `The seat is held, and the run waits${left ? `, ${clock(left)} at most,` : ""} with nothing in memory. What does the boss say?`,
-    ask: decided === null,
+    message: decision ? decidedOf(decision) : `The seat is held, and the run waits${most} with nothing in memory. What does the boss say?`,
+    ask: !decision || decision.is === "lost",
   };
+}
+
+function decidedOf({ approved, is }) {
+  if (is === "lost") return "The server did not confirm that decision, and the run still waits. What does the boss say?";
+  const word = approved ? "Approved" : "Rejected";
+  return is === "sent" ? `${word}: telling the server.` : `${word}: the run goes on.`;
 }
 
 /** Tell who took over after a crash, and what was not run again. */
@@ -206,7 +213,8 @@ function leftBehind(run, { calls, charges, reservations, bookings }) {
 /** Tell how a run went in which nothing went wrong. */
 function calm(run) {
   const waited = Object.values(run.steps).some(({ waits }) => waits.length);
-  return waited ? "It waited with nothing in memory, and went on where it was." : "Done in one go.";
+  if (waited) return "It waited with nothing in memory, and went on where it was.";
+  return run.passes.length > 1 ? "The request was cut off, and the run went on where it was." : "Done in one go.";
 }
 
 /** Tell of processes that came and went while nothing was in memory. */
@@ -257,7 +265,9 @@ function exchangeOf({ exchange, run }) {
   const { method, path, count, answer, lost } = exchange;
   const sent = `${method} ${path}${count > 1 ? `, sent ${count} times with one Idempotency-Key: one booking` : ""}`;
   if (lost) return `${sent}: the connection broke. The run does not need it.`;
-  // The first pass was cut short, so the request got a redirect in place of its answer.
-  if (!answer) return `${sent}: ${run.passes[0]?.to ? "redirected, and waits there for the answer" : "waiting for the answer"}`;
-  return `${sent}: ${answer.status}, ${answer.redirected ? "by a redirect to the URL that waits" : "in the same response, no redirect"}`;
+  if (!answer) return `${sent}: waiting for the answer`;
+  if (!answer.redirected) return `${sent}: ${answer.status}, in the same response, no redirect`;
+  return run.result
+    ? `${sent}: ${run.result.status}, by a redirect to the URL that waits`
+    : `${sent}: redirected, and waits there for the answer`;
 }

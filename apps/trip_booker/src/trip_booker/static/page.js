@@ -25,7 +25,7 @@ const LOOK_MS = 1000;
 /** @type {import("./outcome.js").Booking} */
 const NONE = {
   ...{ id: null, url: null, run: UNKNOWN, world: NOTHING, connected: false, lostAt: null, unknown: false },
-  ...{ decided: null, cancelling: false, exchange: null },
+  ...{ decision: null, cancelling: false, exchange: null },
 };
 
 let booking = { ...NONE };
@@ -94,11 +94,12 @@ async function sendAgainOrFirst() {
   const mine = booking;
   const exchange = (mine.exchange ??= { method: request.method, path: request.path, count: 0, answer: null, lost: false });
   exchange.count += 1;
+  const isFirst = exchange.count === 1;
   const answered = send(request);
   answered.then(
     (answer) => {
       // Of several answers that of the first request tells how it went.
-      exchange.answer ??= answer;
+      if (isFirst) exchange.answer = answer;
       redraw();
     },
     () => {
@@ -106,7 +107,7 @@ async function sendAgainOrFirst() {
       redraw();
     },
   );
-  if (exchange.count > 1) return;
+  if (!isFirst) return;
   const url = await attach(request, answered);
   if (mine !== booking) return;
   if (url) follow(url);
@@ -148,7 +149,12 @@ byId("booking").addEventListener("submit", (event) => {
   event.preventDefault();
   book();
 });
-byId("booking").addEventListener("change", ({ target }) => target.name === "kind" && open(null));
+byId("booking").addEventListener("change", ({ target }) => {
+  if (target.name !== "kind") return;
+  // Its address shows no booking any more; the way back does.
+  if (booking.id) history.pushState(null, "", form.address());
+  open(null);
+});
 byId("kill").addEventListener("click", () => {
   // The server dies before it answers.
   fetch("/api/server/kill", { method: "POST" }).catch(() => {});
@@ -156,11 +162,14 @@ byId("kill").addEventListener("click", () => {
 });
 byId("decision").addEventListener("click", async ({ target }) => {
   if (target.dataset.approved === undefined) return;
-  booking.decided = target.dataset.approved === "true";
+  const mine = booking;
+  const approved = target.dataset.approved === "true";
+  mine.decision = { approved, is: "sent" };
   // The buttons go away, and the focus with them.
   byId("outcome").focus();
   redraw();
-  await decide(booking.id, booking.decided);
+  mine.decision = { approved, is: (await decide(mine.id, approved)) ? "taken" : "lost" };
+  redraw();
 });
 byId("cancel").addEventListener("click", async () => {
   const mine = booking;

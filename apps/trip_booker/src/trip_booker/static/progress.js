@@ -2,7 +2,11 @@
 
 import { setData, setText } from "./dom.js";
 import { stepId } from "./run.js";
-import { clock, due, duration, waitsFor } from "./words.js";
+import { due, duration, timeLeft, waitsFor } from "./words.js";
+
+const ICONS = { completed: "check", failed: "cross", retrying: "retry" };
+// What it means that a wait for a person is over, by the code of the answer's error.
+const REFUSALS = { NOT_APPROVED: "rejected", NOBODY_DECIDED: "nobody decided in time" };
 
 /**
  * @param {string} kind
@@ -16,16 +20,21 @@ export function showProgress(kind, run, now, heard) {
     row.dataset.sub ??= row.querySelector(".sub").textContent;
     const step = steps[row.dataset.step];
     const unheard = step?.state === "running" && now > heard;
-    setData(row, { state: step?.state ?? "pending", unheard: unheard ? "" : null });
-    setText(row.querySelector(".sub"), step ? `${unheard ? "last heard: " : ""}${wordsOf(step, now)}` : row.dataset.sub);
+    const refused = step ? refusalOf(step, run) : null;
+    setData(row, { state: step?.state ?? "pending", unheard: unheard ? "" : null, refused: refused ? "" : null });
+    setText(row.querySelector(".sub"), step ? `${unheard ? "last heard: " : ""}${refused ?? wordsOf(step, now)}` : row.dataset.sub);
     setText(row.querySelector(".badge"), step ? badgeOf(step) : "");
-    const icon = step?.state === "completed" ? "check" : step?.state === "failed" ? "cross" : step?.state === "retrying" ? "retry" : null;
+    const icon = refused ? "cross" : (ICONS[step?.state] ?? null);
     const use = row.querySelector("use");
     row.dataset.icon ??= use.getAttribute("href");
     const href = icon ? `#icon-${icon}` : row.dataset.icon;
     if (use.getAttribute("href") !== href) use.setAttribute("href", href);
   }
 }
+
+/** What came of a wait for a person that did not end well; only the run's answer tells. */
+const refusalOf = (step, run) =>
+  step.waits.some(({ op }) => op === "wait-for-event") ? (REFUSALS[run.result?.body?.error?.code] ?? null) : null;
 
 /** @param {import("./run.js").Step} step */
 function wordsOf(step, now) {
@@ -37,7 +46,7 @@ function wordsOf(step, now) {
     case "retrying":
       return `${step.error.message}; again ${due(step.waits.at(-1), now)}`;
     case "waiting":
-      return `${waitsFor(step.waits.at(-1).op)}${step.waits.at(-1).until ? `, ${clock(step.waits.at(-1).until - now)} left` : ""}`;
+      return `${waitsFor(step.waits.at(-1).op)}${step.waits.at(-1).until ? `, ${timeLeft(step.waits.at(-1), now)}` : ""}`;
     case "failed":
       return step.error.message;
     case "cancelled":

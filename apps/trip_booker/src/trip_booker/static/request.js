@@ -3,6 +3,8 @@
 // How much earlier the booking is sent than the request to watch it. That one starts the run if there is none yet.
 const HEAD_START_MS = 120;
 const RETRY_MS = 500;
+// A server that takes longer is taken for one that does not answer.
+const DECISION_MS = 10_000;
 // A browser sends a GET that it has sent already only when the first one is answered, to take its answer for both.
 const UNSHARED = "no-store";
 
@@ -30,14 +32,17 @@ export function request({ bookingId, method, path, fields, switches }) {
 }
 
 /**
- * Send *booking* as any client does, and return its answer.
+ * Send *booking* and return how it was answered. No redirect is followed: who waits behind it holds one of the six
+ * connections that a browser has to a server, and the stream at that URL tells the same answer.
  * @param {Request} booking
- * @returns {Promise<{status: number, redirected: boolean, body: any}>}
+ * @returns {Promise<{status: ?number, redirected: boolean}>} without a status if it was redirected
  * @throws {TypeError} the connection was lost
  */
 export async function send({ url, ...options }) {
-  const response = await fetch(url, { ...options, cache: UNSHARED });
-  return { status: response.status, redirected: response.redirected, body: await response.json() };
+  const response = await fetch(url, { ...options, cache: UNSHARED, redirect: "manual" });
+  await response.text();
+  const redirected = response.type === "opaqueredirect";
+  return { status: redirected ? null : response.status, redirected };
 }
 
 /**
@@ -61,13 +66,19 @@ export function lookUp(endpoint, bookingId) {
   return untilAnswered(() => locate(url, { headers: { ...credentials(bookingId), Accept: "text/event-stream" } }));
 }
 
-/** Tell the run of *bookingId*, which waits for it, what was decided. */
+/** Tell the run of *bookingId*, which waits for it, what was decided. Returns whether the server took it. */
 export async function decide(bookingId, approved) {
-  await fetch(`/api/trips/${encodeURIComponent(bookingId)}/decision`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ approved }),
-  });
+  try {
+    const response = await fetch(`/api/trips/${encodeURIComponent(bookingId)}/decision`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ approved }),
+      signal: AbortSignal.timeout(DECISION_MS),
+    });
+    return response.ok;
+  } catch {
+    return false;
+  }
 }
 
 /** Cancel the run with this wait URL. Returns whether the server answered. */

@@ -9,7 +9,7 @@ export const KINDS = [
 const REOPEN_MS = 500;
 
 /**
- * Watch the run whose wait URL is *url*. Ends by itself after the result.
+ * Watch the run whose wait URL is *url*, while somebody looks at the page. Ends by itself after the result.
  * @param {string} url
  * @param {object} told
  * @param {(event: import("./run.js").RunEvent) => void} told.event
@@ -22,6 +22,7 @@ export function watch(url, told) {
   let timer;
 
   function open() {
+    close();
     const address = new URL(url, location.href);
     if (lastId) address.searchParams.set("lastEventId", lastId);
     source = new EventSource(address);
@@ -33,7 +34,7 @@ export function watch(url, told) {
   function receive(message) {
     lastId = message.lastEventId;
     told.event({ ...JSON.parse(message.data), kind: message.type, id: lastId });
-    if (message.type === "result") source.close();
+    if (message.type === "result") stop();
   }
 
   function lost() {
@@ -42,9 +43,20 @@ export function watch(url, told) {
     if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, REOPEN_MS);
   }
 
-  open();
-  return () => {
+  function close() {
     clearTimeout(timer);
-    source.close();
-  };
+    source?.close();
+  }
+
+  // For all of its tabs together a browser has six connections to a server: one that nobody sees needs none.
+  const turn = () => (document.hidden ? close() : open());
+
+  function stop() {
+    document.removeEventListener("visibilitychange", turn);
+    close();
+  }
+
+  document.addEventListener("visibilitychange", turn);
+  turn();
+  return stop;
 }

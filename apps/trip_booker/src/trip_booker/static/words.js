@@ -31,11 +31,14 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
+/** How much is left of a wait with an end: `0:14 left`. It may be over, and nobody there to notice. */
+export const timeLeft = ({ until }, now) => (until > now ? `${clock(until - now)} left` : "its time is over");
+
 /** When a wait is over, as its end of a sentence: `in 0.8 s`, `now`. */
 export const due = ({ until }, now) => (until - now > 0.05 ? `in ${duration(until - now)}` : "now");
 
 /** What a step waits for, by the kind of step. */
-export const waitsFor = (op) => (op === "sleep" || op === "sleep_until" ? "sleeps" : "waits for an event");
+export const waitsFor = (op) => (op === "sleep" ? "sleeps" : "waits for an event");
 
 const list = (keys) => keys.join(", ");
 const line = (tone, text) => ({ tone, text });
