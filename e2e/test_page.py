@@ -27,9 +27,11 @@ NOTE_SCROLLS = """
         return scrollTo.call(this, options);
     };
 """
-# What must be read to the end; the code and what a step tells of itself are cut off where the line ends.
+# What must be read to the end; what a step tells of itself is cut off where the line ends.
 CLIPPED = """() => {
-    const words = document.querySelectorAll(".kind span, .progress .name, .progress [data-undo] .sub, td, th");
+    const words = document.querySelectorAll(
+        ".kind span, .progress .name, .progress [data-undo] .sub, td, th, .listing .source"
+    );
     return [...words].filter((element) => element.clientWidth)
         .filter((element) => element.scrollWidth > Math.min(element.clientWidth, element.parentElement.clientWidth))
         .map((element) => element.innerText);

@@ -29,12 +29,16 @@ class Line:
     Attributes:
         number: Its number in the file.
         html: Its text, coloured, without the newline.
+        indent: How many blanks it begins with.
         step: ID of the step that is called on it; `ANY_STEP` if the ID is computed; None for other lines.
+        ends_step: Whether the call of a step ends on it.
     """
 
     number: int
     html: str
+    indent: int
     step: str | None
+    ends_step: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,15 @@ def listing(handler: Callable[..., Any]) -> Listing:
     module = inspect.getmodule(handler)
     assert module is not None
     source = inspect.getsource(module)
-    steps = {number: step for node, step in _steps(source) for number in range(node.lineno, (node.end_lineno or 0) + 1)}
+    calls = [(step, range(node.lineno, (node.end_lineno or 0) + 1)) for node, step in _steps(source)]
+    steps = {number: step for step, numbers in calls for number in numbers}
+    ends = {numbers[-1] for _, numbers in calls}
     coloured = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).splitlines()
-    lines = [Line(number, html, steps.get(number)) for number, html in enumerate(coloured, 1) if number >= first]
+    lines = [
+        Line(number, html, len(text) - len(text.lstrip()), steps.get(number), number in ends)
+        for number, (text, html) in enumerate(zip(source.splitlines(), coloured, strict=True), 1)
+        if number >= first
+    ]
     return Listing(PurePath(inspect.getfile(handler)).name, tuple(lines))
 
 
