@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -60,11 +62,15 @@ def to_await(
     def call(client: ClientT, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         if client.serves_in_threads and asyncio._get_running_loop() is None:
             raise StepUsageError(
-                f"inngest.{name}() is to be awaited, and nothing can be awaited in this thread: with Flask write "
+                f"inngest.{name}() is to be awaited, and no event loop runs in this thread: with Flask write "
                 f"inngest.sync.{name}(…)"
             )
         return method(client, *args, **kwargs)
 
+    # Quart asks before it runs a background task.
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(call)
+    call._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
     return call
 
 

@@ -69,11 +69,12 @@ def _leads_back(app: Any, endpoint_id: str, params: Mapping[str, Any], domain: s
     if not _serves(app.view_functions.get(rule.endpoint), endpoint_id):
         return False
     # Numbers and the like are texts in a path. Of None and collections, a text would be no more than their repr.
-    return all(value == params[name] or _has_text(params[name]) for name, value in found.items() if name in params)
+    return all(_is_same(value, params[name]) for name, value in found.items() if name in params)
 
 
-def _has_text(value: Any) -> bool:
-    return isinstance(value, str) or not (value is None or isinstance(value, Collection))
+def _is_same(found: Any, given: Any) -> bool:
+    has_text = isinstance(given, str) or not (given is None or isinstance(given, Collection))
+    return found == given or (has_text and str(found) == str(given))
 
 
 def _host(app: Any, domain: str) -> str | None:

@@ -52,9 +52,10 @@ class TaskStep:
                 step, branch = self._step, self.branch
                 # In the context of the step's task, which is its own copy of the handler's.
                 _context.scope.set(_context.Scope(current, branch, None, branch.prefix, step))
-                current.claim.begin_attempt(step.key, effect.attempt)
+                current.claim.look()
                 if current.interrupted:
                     raise RunInterrupt(current.interrupted)
+                current.claim.begin_attempt(step.key, effect.attempt)
                 return self._call()
             case Save():
                 return current.save(effect.memo)

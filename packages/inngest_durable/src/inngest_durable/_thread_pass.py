@@ -235,6 +235,7 @@ class ThreadPass(Pass):
     def _begin_attempt(self, key: str, attempt: int) -> None:
         # The run is accepted while its first step executes.
         self.claim.accept_soon()
+        self.claim.look()
         self.claim.begin_attempt(key, attempt)
 
     def _checkpoint(self, save: Callable[[], Awaitable[T]]) -> T:

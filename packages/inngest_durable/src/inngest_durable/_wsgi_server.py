@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 # How long a client that has gone still takes a thread.
 LOOK_SECONDS = 1.0
+# Only Linux tells it of a connection with bytes that nobody has read.
+_CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
 def threads_of(environ: Environ, start_response: Callable[..., Any]) -> float | None:
@@ -48,9 +50,15 @@ def client_has_gone(environ: Environ) -> bool:
         return False
     try:
         poll = select.poll()
-        poll.register(connection, select.POLLIN)
+        poll.register(connection, select.POLLIN | _CLOSED)
+        found = poll.poll(0)
+        if not found or found[0][1] & _CLOSED:
+            return bool(found)
         # The base class's, since that of a TLS connection cannot peek.
-        return bool(poll.poll(0)) and not socket.socket.recv(connection, 1, socket.MSG_PEEK)
+        return not socket.socket.recv(connection, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        # The server has read it in the meantime.
+        return False
     except (OSError, ValueError):
         # It was reset, or the server has closed it.
         return True

@@ -161,7 +161,8 @@ class FlaskAdapter(_werkzeug.WerkzeugAdapter):
             self._hold(-may_hold)
         if answer is None:
             # Nobody is there to read it, or a client that has closed its own side of the connection alone.
-            return await output_or_events(client.engine, client.cors, query, may_hold=False)
+            may_hold = False
+            answer = await output_or_events(client.engine, client.cors, query, may_hold)
         if not isinstance(answer, http.StreamedResponse):
             return answer
         # A stream goes on for as long as its run.

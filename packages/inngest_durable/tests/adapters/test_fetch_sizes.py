@@ -62,6 +62,26 @@ async def test_body_without_an_end_is_cut_off(tmp_path: Path, api: ThirdParty, p
     assert "over the limit of 1,048,576: raise it with Inngest(limits=Limits(step_result=" in answer["message"]
 
 
+async def test_body_of_a_redirect_is_not_read(tmp_path: Path, api: ThirdParty) -> None:
+    """However long it is: what counts is where it leads."""
+    api.answers = [(302, {"location": "/elsewhere"}, itertools.repeat(bytes(64 * KIB))), (200, {}, b"here")]
+    async with opened(fetching(tmp_path, api)) as office, asyncio.timeout(PATIENCE_SECONDS):
+        answer = await office.end("/size")
+
+    assert answer == {"size": 4}
+
+
+async def test_body_that_is_compressed_twice_is_refused(tmp_path: Path, api: ThirdParty) -> None:
+    """A few hundred bytes could be any number by then."""
+    twice = gzip.compress(gzip.compress(bytes(100 * MIB)))
+    api.answers = [(200, {"content-encoding": "gzip, gzip"}, twice)]
+    async with opened(fetching(tmp_path, api)) as office:
+        answer = await office.end("/size")
+
+    assert (answer["error"], answer["attempts"]) == ("NonRetriableError", 1)
+    assert "is compressed more than once: gzip, gzip" in answer["message"]
+
+
 async def test_body_that_grows_when_decompressed_takes_little_memory(tmp_path: Path, api: ThirdParty) -> None:
     api.answers = [(200, {"content-encoding": "gzip"}, gzip.compress(bytes(100 * MIB)))]
     async with opened(fetching(tmp_path, api)) as office:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,19 @@ def test_client_that_has_gone_holds_nothing(start: Start, kind: str) -> None:
     with connection_to(site, location):
         wait_until(lambda: held_by(adapter) == 1, "the client to be held")
     wait_until(lambda: held_by(adapter) == 0, "the client to be let go", SOON_SECONDS)
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells it")
+def test_client_that_has_sent_more_and_gone_is_seen() -> None:
+    """What it sent before is still there to be read, as the end of a TLS connection is."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        connection, _ = server.accept()
+        with connection:
+            environ = {"gunicorn.socket": connection}
+            client.sendall(b"bye")
+            assert not _wsgi_server.client_has_gone(environ)
+            client.close()
+            wait_until(lambda: _wsgi_server.client_has_gone(environ), "the client to be gone")
 
 
 def test_client_that_sends_no_more_is_answered(start: Start) -> None:

@@ -283,6 +283,25 @@ async def test_param_in_the_path_arrives_as_the_route_has_it(tmp_path: Path, rou
         assert await office.end(await office.parked("/order")) == {"it": got, "query": {"many": ["1", "2"]}}
 
 
+@pytest.mark.parametrize("page", [1, 2])
+async def test_route_with_another_default_is_not_taken(tmp_path: Path, page: int) -> None:
+    """Of two routes of an endpoint, one is for the first page."""
+    office = make_office(tmp_path, "memory")
+
+    async def pages(page: int) -> Any:
+        return {"page": page}
+
+    async def caller() -> Any:
+        return await step.invoke("call", endpoint="pages", params={"page": page})
+
+    view = office.inngest.endpoint(id="pages")(pages)
+    office.app.add_url_rule("/pages/", "pages", view, defaults={"page": 1})
+    office.app.add_url_rule("/pages/page/<int:page>", "pages", view)
+    office.add("/caller", caller)
+    async with opened(office):
+        assert await office.end("/caller") == {"page": page}
+
+
 async def test_endpoint_is_found_under_another_decorator_and_another_route(tmp_path: Path) -> None:
     """The first route whose path the params fill."""
     office = make_office(tmp_path, "memory")

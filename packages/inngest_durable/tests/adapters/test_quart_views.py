@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from inngest_durable import ConfigurationError, EmbeddedEngine, Inngest, step
-from quart import Response, request, websocket
+from inngest_durable import ConfigurationError, EmbeddedEngine, Event, Inngest, step
+from inngest_durable.quart import endpoint_adapter
+from inngest_durable.testing import MemoryStore
+from quart import Quart, Response, request, websocket
 from quart.views import MethodView
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Message, Request, TextMessage
@@ -272,3 +274,20 @@ def _say(port: int, path: str, text: str) -> str:
                     case TextMessage():
                         return event.data
             assert data, "the websocket was closed"
+
+
+async def test_event_is_sent_in_a_background_task() -> None:
+    """Quart looks whether it is a coroutine function."""
+    store = MemoryStore()
+    app, inngest = Quart(__name__), Inngest("background", endpoint_adapter, EmbeddedEngine(store=store))
+
+    @app.get("/")
+    async def send() -> str:
+        app.add_background_task(inngest.send, Event("sent"))
+        return "sent"
+
+    inngest.init_app(app)
+    async with app.test_app() as running:
+        await running.test_client().get("/")
+
+    assert store.oldest_event() is not None

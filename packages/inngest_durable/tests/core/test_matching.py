@@ -80,6 +80,14 @@ def test_further_value_of_an_earlier_version_must_be_there() -> None:
     assert not fits(spec, {"data": {"by": "Bob"}})
 
 
+def test_expression_that_an_earlier_version_took_matches_nothing() -> None:
+    """It is refused today, where a step begins to wait; the write that brings an event has nothing to do with it."""
+    spec = msgspec.json.encode(Conditions([], "async.data.at.getDate() == 'x'")).decode()
+
+    with pytest.raises(ExpressionFailedError, match="found no matching overload"):
+        fits(spec, {"data": {"at": 1}})
+
+
 @pytest.mark.parametrize("match", [{}, [], 5, {"data.id"}])
 def test_match_of_another_kind_is_refused(match: Any) -> None:
     with pytest.raises(EventError, match="match is a path into the event, or values by path, not"):
@@ -171,6 +179,7 @@ def test_expression_that_fails_says_so() -> None:
         ("async.data.n >", "is no CEL expression"),
         ("booking.data.n > 3", r"over `event`, the run's own, and `async`, .*\n.*undeclared reference to 'booking"),
         ("async.data.n > 1 + 'x'", "found no matching overload"),
+        ("async.name == '\ud83d'", "is no CEL expression"),
         ("async.name", "is neither true nor false, but 'approved'"),
         ("1 + 1", "is neither true nor false, but"),
         ("", "if_exp is a CEL expression, not ''"),

@@ -38,8 +38,7 @@ class Event(Struct, frozen=True):
         ts: When it happened, in milliseconds since the epoch; by default when it is sent.
 
     Raises:
-        ValueError: *name* is empty, *data* is not a dict, *name* or *id* is not valid Unicode, or *ts* is not such a
-            number.
+        ValueError: *name* is empty, *data* is not a dict, or *name* or *id* is not valid Unicode.
     """
 
     name: str
@@ -54,8 +53,6 @@ class Event(Struct, frozen=True):
             raise ValueError(f"the ID of event {self.name!r} is a text of Unicode characters, not {self.id!r}")
         if not isinstance(self.data, dict):
             raise ValueError(f"the data of event {self.name!r} is a dict, not a {type(self.data).__qualname__}")
-        if not is_timestamp(self.ts):
-            raise ValueError(f"the ts of event {self.name!r} is a whole number of milliseconds, not {self.ts!r}")
 
 
 class Signal(Struct, frozen=True):
@@ -106,8 +103,8 @@ def sent_events(
         limits: How large an event may be.
 
     Raises:
-        EventError: One of them is not an `Event`, is too large or too deep, or has no JSON form, or there are too many;
-            then none may be sent.
+        EventError: One of them is not an `Event`, is too large or too deep, or has no JSON form or no such `ts`, or
+            there are too many; then none may be sent.
     """
     given = [events] if isinstance(events, Event) else list(events)
     if len(given) > MOST_EVENTS:
@@ -118,6 +115,8 @@ def sent_events(
 def _sent(event: Event, index: int, new_id: Callable[[int], str], now: float, limits: Limits) -> SentEvent:
     if not isinstance(event, Event):
         raise EventError(f"an event is an inngest_durable.Event, not a {type(event).__qualname__}")
+    if not is_timestamp(event.ts):
+        raise EventError(f"the ts of event {event.name!r} is a whole number of milliseconds, not {event.ts!r}")
     data = json_of(event.data, f"the data of event {event.name!r}")
     if len(data) > limits.event_data:
         raise EventError(f"event {event.name!r}: {exceeded('event_data', len(data), limits.event_data)}")
@@ -139,7 +138,11 @@ def json_of(value: Any, what: str) -> bytes:
 
 
 def is_too_deep(encoded: bytes) -> bool:
-    """Return whether JSON is nested more than `DEEPEST` levels deep, where conditions do not look for a value."""
+    """
+    Return whether JSON is nested more than `DEEPEST` levels deep, where conditions do not look for a value.
+
+    Only for what has been decoded: a text without an end would take for ever.
+    """
     if encoded.count(b"{") + encoded.count(b"[") <= DEEPEST:
         return False
     level = deepest = 0
@@ -201,13 +204,13 @@ def _query(request: RecordedRequest) -> dict[str, Any]:
 
 def _body(request: RecordedRequest) -> dict[str, Any]:
     kind = (request.header(b"content-type") or "").partition(";")[0].strip().lower()
-    if (kind != "application/json" and not kind.endswith("+json")) or is_too_deep(request.body):
+    if kind != "application/json" and not kind.endswith("+json"):
         return {}
     try:
         body = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return body if isinstance(body, dict) else {}
+    return body if isinstance(body, dict) and not is_too_deep(request.body) else {}
 
 
 _json = msgspec.json.Encoder()

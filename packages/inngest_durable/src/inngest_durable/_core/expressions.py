@@ -40,7 +40,8 @@ class Expression:
         self._text = text
         try:
             self._program = environment.compile(text)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
+            # The latter for a lone surrogate.
             raise EventError(
                 f"if_exp={text!r} is no CEL expression over `event`, the run's own, and `async`, the incoming:\n{error}"
             ) from error

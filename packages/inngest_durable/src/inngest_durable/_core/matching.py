@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from ..errors import EventError
 from .events import json_of
-from .expressions import Expression, mentions_event
+from .expressions import Expression, ExpressionFailedError, mentions_event
 from .names import is_name
 
 Match = str | Mapping[str, Any]
@@ -112,7 +112,14 @@ def fits(spec: str, incoming: Fields) -> bool:
     conditions = _conditions.decode(spec)
     if any(value_at(incoming, path) != value for path, value in conditions.values):
         return False
-    return not conditions.expression or Expression.of(conditions.expression).holds(conditions.event, incoming)
+    if not conditions.expression:
+        return True
+    try:
+        expression = Expression.of(conditions.expression)
+    except EventError as error:
+        # An earlier version has taken it, or the library is not installed any more.
+        raise ExpressionFailedError(str(error)) from error
+    return expression.holds(conditions.event, incoming)
 
 
 def fits_at(path: str, value: str, incoming: Fields) -> bool:

@@ -32,7 +32,7 @@ class StepOptions(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not is_name(self.id):
             raise ValueError(f"a step's ID is a non-empty text of Unicode characters, not {self.id!r}")
-        retry_policy(self.retries, RetryPolicy())
+        retry_policy(self.retries, _DEFAULT)
         if self.timeout is not None:
             seconds(self.timeout)
 
@@ -43,6 +43,10 @@ class StepOptions(Struct, frozen=True):
         if type(step_id) is str and step_id and step_id.isascii():
             return step_id, None, None
         return _parts(step_id)
+
+
+# Whose number of retries is checked, and nothing else.
+_DEFAULT = RetryPolicy()
 
 
 def _parts(step_id: str | StepOptions) -> tuple[str, RetryPolicy | int | None, float | None]:

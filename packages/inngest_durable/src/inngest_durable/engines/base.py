@@ -82,7 +82,7 @@ class Claim(Protocol):
         """
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for the run events, after a `look`."""
+        """Note that an attempt of a step begins, for the run events."""
 
     def look(self) -> None:
         """

@@ -103,10 +103,9 @@ class EmbeddedClaim:
             self._inserted = self._store.write(row, lazy=lazy)
 
     def begin_attempt(self, key: str, attempt: int) -> None:
-        """Note that an attempt of a step begins, for the run events, after a `look`."""
-        engine, now = self._engine, self._now()
-        engine.looks.look_if_late(now)
-        self.attempts[key] = Attempt(attempt, now)
+        """Note that an attempt of a step begins, for the run events."""
+        engine = self._engine
+        self.attempts[key] = Attempt(attempt, self._now())
         if not engine.starts.ticks:
             engine.starts.tick()
 

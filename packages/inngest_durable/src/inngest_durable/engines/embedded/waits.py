@@ -20,6 +20,7 @@ from ..._core.expressions import ExpressionFailedError
 from ..._core.invoke_flow import late, result_of
 from ..._core.matching import Fields, WaitFor, fits, fits_at, value_at
 from ..._core.model import Failure, Finish, Memo, StepOp, StepState
+from ...errors import EventError
 from ..records import AddEvents, AddSignal, Found, Insert, PruneEvents, SaveMemo, SaveMemoWith
 from .queries import QUERIES
 from .rows import failure_text, memo_from
@@ -208,7 +209,11 @@ def _fits(spec: str, fields: Fields, run_id: str) -> bool:
     try:
         return fits(spec, fields)
     except ExpressionFailedError as error:
-        logger.debug("an expression failed, so event %r does not match: %s [run=%s]", fields["name"], error, run_id)
+        # For an expression that can never work, a person has to do something.
+        level = logging.WARNING if isinstance(error.__cause__, EventError) else logging.DEBUG
+        logger.log(
+            level, "an expression failed, so event %r does not match: %s [run=%s]", fields["name"], error, run_id
+        )
         return False
 
 
