@@ -87,9 +87,11 @@ class Faults:
         """Answer calls with *status*, and do nothing else."""
         self._armed.append(Fault("answer", count, where, skip, step, op, status))
 
-    def cut(self, count: int = 1, *, skip: int = 0, step: str = "", op: str = "", where: str = _ANY_POST) -> None:
-        """Cut the connection in place of doing what was asked for."""
-        self._armed.append(Fault("cut", count, where, skip, step, op))
+    def cut(self, count: int = 1, *, skip: int = 0, step: str = "", op: str = "", where: str = _ANY_POST) -> Fault:
+        """Cut the connection in place of doing what was asked for; returns what counts the calls to come."""
+        fault = Fault("cut", count, where, skip, step, op)
+        self._armed.append(fault)
+        return fault
 
     def cut_after(self, count: int = 1, *, skip: int = 0, step: str = "", op: str = "", where: str = _ANY_POST) -> None:
         """Do what was asked for, and cut the connection in place of answering."""

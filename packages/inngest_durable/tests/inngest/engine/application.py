@@ -37,11 +37,14 @@ import base64
 import json
 import os
 import signal
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from inngest_durable import Event, Inngest, NonRetriableError, RetryAfterError, RetryPolicy, StepError
+from inngest_durable.engines.base import TimerHandle
+from inngest_durable.engines.clock import SystemClock
 from inngest_durable.engines.inngest.engine import InngestEngine
 from quart.typing import ResponseReturnValue
 
@@ -254,7 +257,22 @@ class Rows:
         return f"die#{number}"
 
 
+class LaterClock(SystemClock):
+    """The machine's clock, ahead by so many seconds."""
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def now(self) -> float:
+        return super().now() + self._ahead
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> TimerHandle:
+        return super().call_at(when - self._ahead, callback)
+
+
 def create_app() -> Any:
-    """Return the application for a server process: its folder from FOLDER, the engine's options from OPTIONS."""
+    """Return the application for a server process: FOLDER, the engine's OPTIONS, and the seconds its clock is AHEAD."""
     colourless.choose(os.environ.get("WEB", "quart"))
-    return Rows(Path(os.environ["FOLDER"]), InngestEngine(**json.loads(os.environ["OPTIONS"]))).app
+    options = json.loads(os.environ["OPTIONS"])
+    engine = InngestEngine(**options, clock=LaterClock(float(os.environ["AHEAD"])))
+    return Rows(Path(os.environ["FOLDER"]), engine).app

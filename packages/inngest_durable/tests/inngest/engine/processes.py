@@ -16,6 +16,7 @@ from testkit.ports import free_port
 from testkit.server_process import ServerProcess, uvicorn_command
 
 _APPLICATION = "packages.inngest_durable.tests.inngest.engine.application:create_app"
+_LATER_SECONDS = 2 * 3600
 
 
 class RigProcess:
@@ -34,7 +35,9 @@ class RigProcess:
         self.outside = Outside(folder)
         self._folder = folder
         self._port = free_port()
-        self._options = {"is_dev": True, "base_url": self.fake.url, "lease": "1s", "shutdown_grace": "1s", **options}
+        self._ahead = 0.0
+        # Longer than any pause of a busy machine: a pass that has lost its lease goes on in a dispatch.
+        self._options = {"is_dev": True, "base_url": self.fake.url, "lease": "1h", "shutdown_grace": "1s", **options}
         self._command = uvicorn_command(_APPLICATION, self._port)
         if web == "flask":
             self._command = [
@@ -49,10 +52,16 @@ class RigProcess:
         self.process = self.start()
 
     def start(self) -> ServerProcess:
-        """Start the application, again if it has died."""
-        self.process = ServerProcess(self._command, self._folder, self._env)
+        """Start the application."""
+        self.process = ServerProcess(self._command, self._folder, {**self._env, "AHEAD": str(self._ahead)})
         self.process.wait_ready(self._port)
         return self.process
+
+    def start_later(self) -> None:
+        """Start the application again, when the lease of every pass of the one before has ended."""
+        self._ahead += _LATER_SECONDS
+        self.start()
+        self.fake.advance(_LATER_SECONDS)
 
     def ask(self, path: str) -> httpx.Response | None:
         """Make a request; None if the process dies in it."""
