@@ -120,32 +120,29 @@ class VirtualClock:
         here = asyncio.get_running_loop()
         with self._lock:
             elsewhere = [loop for loop in self._loops if loop is not here and loop.is_running()]
-        for loop in elsewhere:
-            await self._rest_of(loop)
-        await self._rest()
+        for loop in [*elsewhere, here]:
+            await self._rest(loop)
 
-    async def _rest_of(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Return when another event loop has come to rest, or has ended."""
-        resting = self._rest()
-        try:
-            rested = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(resting, loop))
-        except RuntimeError:
-            resting.close()
-            return
-        while not rested.done() and loop.is_running():
-            await asyncio.wait([rested], timeout=_LOOK_SECONDS)
-
-    async def _rest(self) -> None:
-        """Return when nothing runs any more on this event loop, nor in the threads that were started on it."""
-        loop = asyncio.get_running_loop()
+    async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return when nothing runs any more on an event loop, nor in its threads, or when it has ended."""
         while True:
-            for _ in range(_SETTLE_TURNS):
-                await asyncio.sleep(0)
-            awaited = threads_of(loop) - self._given_up
-            if not awaited:
+            # No coroutine: a loop that ends would leave it behind.
+            turned: Future[set[Future[None]]] = Future()
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._turn, loop, _SETTLE_TURNS, turned)
+            while not turned.done() and loop.is_running():
+                await asyncio.wait([asyncio.wrap_future(turned)], timeout=_LOOK_SECONDS)
+            if not turned.done() or not (awaited := turned.result()):
                 return
             await asyncio.wait(map(asyncio.wrap_future, awaited), timeout=self._patience_seconds)
             self._given_up = {thread for thread in self._given_up | awaited if not thread.done()}
+
+    def _turn(self, loop: asyncio.AbstractEventLoop, turns: int, turned: Future[set[Future[None]]]) -> None:
+        """Let the loop that calls this turn so often; then tell which of its threads go on."""
+        if turns:
+            loop.call_soon(self._turn, loop, turns - 1, turned)
+        else:
+            turned.set_result(threads_of(loop) - self._given_up)
 
 
 def _done(work: Coroutine[Any, Any, None]) -> Awaitable[None]:
