@@ -60,7 +60,10 @@ def test_engine_starts_after_the_applications_own_startup(tmp_path: Path, serve:
     serve(*build()[:2])
 
     assert Records(database_of(tmp_path)).wait_for_end(run_id).status == "completed"
-    assert [call["resources"] for call in Outside(tmp_path).calls("pass")] == [["pool"]] * 2
+    passes = Outside(tmp_path).calls("pass")
+    assert len(passes) > 1
+    # One more if the first server took longer to end than the pause.
+    assert all(each["resources"] == ["pool"] for each in passes)
 
 
 def test_engine_drains_before_the_applications_own_shutdown(tmp_path: Path, serve: Serve) -> None:
