@@ -52,6 +52,12 @@ def test_seconds_refuses_a_negative_timedelta() -> None:
         seconds(timedelta(seconds=-1))
 
 
+def test_seconds_refuses_what_no_float_holds() -> None:
+    """It would be written as ``Infinity``, which is not JSON."""
+    with pytest.raises(ValueError, match="cannot be infinite"):
+        seconds("9" * 400 + "s")
+
+
 def test_timestamp_is_the_same_moment_in_every_zone() -> None:
     """An aware datetime means one instant."""
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)

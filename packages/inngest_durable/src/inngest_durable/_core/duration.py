@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime, timedelta
 
@@ -20,7 +21,7 @@ def seconds(duration: Duration) -> float:
         duration: A timedelta, or a text of numbers with units ``ms s m h d w``, e.g. ``"1h30m"``.
 
     Raises:
-        ValueError: The text is not of this form, or the duration is negative.
+        ValueError: The text is not of this form, or the duration is negative or too long for a float.
     """
     if isinstance(duration, timedelta):
         value = duration.total_seconds()
@@ -29,7 +30,10 @@ def seconds(duration: Duration) -> float:
         return value
     if not isinstance(duration, str) or not _WHOLE.fullmatch(duration.strip()):
         raise ValueError(f'{duration!r} is not a duration: use a timedelta or a text such as "30s", "250ms", "1h30m"')
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
+    value = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
+    if math.isinf(value):
+        raise ValueError("a duration cannot be infinite: a number in it has more than 300 digits")
+    return value
 
 
 def timestamp(moment: datetime) -> float:
