@@ -20,8 +20,13 @@ def cheapest() -> Any:
     """Ask in every city, and return the cheapest hotel."""
     cities = request.get_json()["cities"]
     # A lambda in a loop would see the last city in each branch: `partial` keeps the one of its turn.
-    hotels = group.parallel([partial(step.run, f"ask-{city}", ask, city) for city in cities])
+    hotels = group.parallel([partial(ask_in, city) for city in cities])
     return min(hotels, key=lambda hotel: hotel["price"])
+
+
+def ask_in(city: str) -> dict[str, Any]:
+    """Ask in that city, in a step of its own."""
+    return step.run(f"ask-{city}", ask, city)
 
 
 def ask(city: str) -> dict[str, Any]:

@@ -53,15 +53,15 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
             )
         )
 
-    Each gets a copy of the context, so Flask's ``request`` works in it, and each is a branch of its own: equal step
-    IDs in two of them are different steps. The first is called in this thread; so are others while 64 threads are
-    busy. A branch with a step that must wait does not hold up the others; when all have gone as far as they can, the
-    handler is left, and goes on by re-entry.
+    Each gets a copy of the context, so Flask's ``request`` works in it, as does ``g``, which all of them share. Each
+    is a branch of its own: equal step IDs in two of them are different steps. This thread calls as many as the others
+    leave to it: at least those that find 64 threads busy. A branch with a step that must wait does not hold up the
+    others; when all have gone as far as they can, the handler is left, and goes on by re-entry.
 
     Args:
         callables: Functions without arguments, e.g. lambdas, that use steps or call ``parallel`` themselves. In a loop
-            write ``partial(step.run, f"ask-{city}", ask, city)``: a lambda would see the last *city* in each. Each
-            reaches its first step before those to its right do, so put slow code into steps.
+            write ``partial(ask_in, city)``, with the step in ``ask_in``: a lambda would see the last *city* in each.
+            Each reaches its first step before those to its right do, so put slow code into steps.
 
     Raises:
         Exception: The error of the first, in their order, that failed; the others have ended by then.
