@@ -54,9 +54,9 @@ def parallel(callables: Iterable[Callable[[], Any]]) -> Any:
         )
 
     Each gets a copy of the context, so Flask's ``request`` works in it, as does ``g``, which all of them share. Each
-    is a branch of its own: equal step IDs in two of them are different steps. This thread calls as many as the others
-    leave to it: at least those that find 64 threads busy. A branch with a step that must wait does not hold up the
-    others; when all have gone as far as they can, the handler is left, and goes on by re-entry.
+    is a branch of its own: equal step IDs in two of them are different steps. Other threads call them, and this one
+    those that no other has begun, for example while 64 threads are busy. A branch with a step that must wait does not
+    hold up the others; when all have gone as far as they can, the handler is left, and goes on by re-entry.
 
     Args:
         callables: Functions without arguments, e.g. lambdas, that use steps or call ``parallel`` themselves. In a loop
