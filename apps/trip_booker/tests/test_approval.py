@@ -113,6 +113,15 @@ async def test_failed_ticketing_refunds_and_gives_the_seat_back(client: Client, 
     assert outcomes(world)[-2:] == ["refunded", "released"]
 
 
+async def test_giving_back_does_not_give_up_soon(client: Client, world: World) -> None:
+    """A bank that cannot be reached for a while gives the money back all the same."""
+    query = "fail=confirm-booking:always,refund-payment:4"
+    response = await client.post(f"/api/trips?{query}", json={**TRIP, "budget": 10_000}, follow_redirects=True)
+
+    assert (response.status_code, (await response.get_json())["error"]["step"]) == (502, "confirm-booking")
+    assert outcomes(world)[-2:] == ["refunded", "released"]
+
+
 async def test_decision_about_another_trip_does_not_count(client: Client, world: World) -> None:
     await client.post("/api/trips", json=DEAR)
     response = await client.post("/api/trips/AP-2/decision", json={"approved": True})

@@ -99,6 +99,15 @@ async def test_failed_confirmation_refunds_and_releases(client: Client, world: W
     assert counted["release", "released"] == 1
 
 
+async def test_giving_back_does_not_give_up_soon(client: Client, world: World) -> None:
+    """An airline that cannot be reached for a while gets its seat back all the same."""
+    status, _ = await book(client, "bookingId=BK-1&fail=process-payment:always,release-seat:4")
+
+    assert status == 402
+    assert [action for action, _ in outcomes(world)][-5:] == ["release"] * 5
+    assert outcomes(world)[-1] == ("release", "released")
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

@@ -100,6 +100,15 @@ async def test_several_parts_that_cannot_be_had_are_all_named(client: Client, wo
     assert [call.service for call in world.calls("PK-1") if call.action == "cancel"] == ["airline"]
 
 
+async def test_giving_back_does_not_give_up_soon(client: Client, world: World) -> None:
+    """A car rental that cannot be reached for a while is told all the same."""
+    status, _ = await book(client, "fail=book-hotel:always,cancel-car:4")
+
+    assert status == 409
+    assert [call.outcome for call in world.calls("PK-1") if call.service == "cars"][-1] == "cancelled"
+    assert [call.action for call in world.calls("PK-1") if call.service == "cars"] == ["book", *["cancel"] * 5]
+
+
 async def test_refusal_after_a_retry_gives_back_once(client: Client, world: World) -> None:
     """The flight must be asked again while the hotel has refused already: it is booked, and then given back."""
     status, answer = await book(client, "fail=book-flight:1,book-hotel:always")

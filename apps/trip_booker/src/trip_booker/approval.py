@@ -8,7 +8,7 @@ ticket fails for good.
 
 from __future__ import annotations
 
-from inngest_durable import Event, StepError, step
+from inngest_durable import Event, StepError, StepOptions, step
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
@@ -38,7 +38,7 @@ async def book_approved_trip() -> ResponseReturnValue:
             "wait-for-approval", event="trip/approved", match="data.bookingId", timeout=decide_within
         )
         if decision is None or not decision.data["approved"]:
-            await step.run("release-seat", airline.release, booking_id, seat)
+            await step.run(StepOptions("release-seat", retries=20), airline.release, booking_id, seat)
             code, why = ("NOT_APPROVED", "it was rejected") if decision else ("NOBODY_DECIDED", "nobody decided")
             message = f"the trip costs ${seat['price']}, which is over the budget of ${budget}, and {why}"
             return {"success": False, "bookingId": booking_id, "error": {"code": code, "message": message}}, 409
@@ -49,8 +49,8 @@ async def book_approved_trip() -> ResponseReturnValue:
         confirmation = await step.run("confirm-booking", confirm_booking, booking_id, seat, payment)
     except StepError:
         if payment is not None:
-            await step.run("refund-payment", payments.refund, booking_id, payment)
-        await step.run("release-seat", airline.release, booking_id, seat)
+            await step.run(StepOptions("refund-payment", retries=20), payments.refund, booking_id, payment)
+        await step.run(StepOptions("release-seat", retries=20), airline.release, booking_id, seat)
         raise
 
     return {

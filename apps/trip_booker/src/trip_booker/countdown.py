@@ -7,7 +7,7 @@ comes free at the moment that was recorded when the hold began.
 
 from __future__ import annotations
 
-from inngest_durable import step
+from inngest_durable import StepOptions, step
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
@@ -31,5 +31,5 @@ async def hold_seat() -> ResponseReturnValue:
 
     await step.sleep("hold", f"{hold_seconds}s")
 
-    await step.run("release-seat", airline.release, booking_id, seat)
+    await step.run(StepOptions("release-seat", retries=20), airline.release, booking_id, seat)
     return {"success": True, "bookingId": booking_id, "reservation": seat, "heldSeconds": hold_seconds}

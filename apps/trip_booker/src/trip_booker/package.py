@@ -37,11 +37,11 @@ async def book_package() -> ResponseReturnValue:
 
     if isinstance(flight, StepError) or isinstance(hotel, StepError) or isinstance(car, StepError):
         if not isinstance(flight, StepError):
-            await step.run("cancel-flight", airline.cancel, booking_id, flight)
+            await step.run(StepOptions("cancel-flight", retries=20), airline.cancel, booking_id, flight)
         if not isinstance(hotel, StepError):
-            await step.run("cancel-hotel", hotels.cancel, booking_id, hotel)
+            await step.run(StepOptions("cancel-hotel", retries=20), hotels.cancel, booking_id, hotel)
         if not isinstance(car, StepError):
-            await step.run("cancel-car", cars.cancel, booking_id, car)
+            await step.run(StepOptions("cancel-car", retries=20), cars.cancel, booking_id, car)
         failed = {part.step_id: part.message for part in (flight, hotel, car) if isinstance(part, StepError)}
         error = {"code": "PACKAGE_FAILED", "steps": list(failed), "message": "; ".join(failed.values())}
         return {"success": False, "bookingId": booking_id, "error": error}, 409
