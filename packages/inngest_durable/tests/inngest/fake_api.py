@@ -196,7 +196,14 @@ class Api:
     def _jobs_of(self, run: Run) -> list[Json]:
         jobs = [job for job in self._runs.jobs if job.run_id == run.run_id]
         return [
-            {"JobID": job.job_id, "at": rfc3339(job.at), "position": 0, "kind": job.kind, "attempt": job.attempt}
+            {
+                "JobID": job.job_id,
+                "at": rfc3339(job.at),
+                "position": 0,
+                "kind": job.kind,
+                "attempt": job.attempt,
+                "Raw": {"data": {"payload": {"edge": {"outgoing": job.settles}}}},
+            }
             for job in jobs[:10]
         ]
 

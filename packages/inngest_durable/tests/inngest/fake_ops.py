@@ -25,6 +25,8 @@ from packages.inngest_durable.tests.inngest.fake_state import (
 from packages.inngest_durable.tests.inngest.fake_wire import compact, mentions_event, time_left
 
 _LAZY = ("DeferAdd", "DeferAbort")
+# Several opcodes in one answer, one of these among them: the end of the last one enters the run, unless they race.
+_PLANS = ("StepPlanned", "Sleep", "WaitForEvent", "WaitForSignal", "InvokeFunction")
 _ERROR_FIELDS = ("name", "message", "stack", "data", "noRetry", "cause")
 
 
@@ -94,7 +96,7 @@ class Operations:
         planned = [op["id"] for op in answer.ops if op["op"] not in (*_LAZY, "None")]
         if len(planned) > 1:
             run.is_planned = True
-            if any(op["op"] == "StepPlanned" for op in answer.ops):
+            if any(op["op"] in _PLANS for op in answer.ops):
                 run.pending = set(planned) - (run.actions or {}).keys()
         for op in answer.ops:
             if run.actions is None:
@@ -173,7 +175,7 @@ class Operations:
         seconds = self._seconds(op.get("name") or (op.get("opts") or {}).get("duration"))
         if op["id"] in (run.actions or {}):
             return
-        self._runs.enqueue(run, op["id"], "sleep", seconds, settles=op["id"])
+        self._runs.enqueue(run, op["id"], "sleep", seconds, settles=op["id"], is_race=_is_race(op))
 
     def _wait_for_event(self, run: Run, op: Json) -> None:
         opts = op.get("opts") or {}
@@ -204,10 +206,10 @@ class Operations:
         # Without a timeout, it has expired already.
         seconds = 0.0 if timeout is None else self._seconds(timeout)
         if op["id"] not in (run.actions or {}) and self._runs.enqueue(
-            run, op["id"], "pause", seconds, settles=op["id"]
+            run, op["id"], "pause", seconds, settles=op["id"], is_race=_is_race(op)
         ):
             expires = self._runs.clock.now() + seconds
-            self._runs.waits.append(Wait(run.run_id, op["id"], kind, name, expression, expires))
+            self._runs.waits.append(Wait(run.run_id, op["id"], kind, name, expression, expires, _is_race(op)))
 
     def _invoke(self, run: Run, op: Json) -> None:
         function = (op.get("opts") or {}).get("function_id")
@@ -227,6 +229,10 @@ class Operations:
 def failure(error: Exception) -> bytes:
     """Return what is kept of a run that an opcode ended."""
     return json.dumps({"name": "Error", "message": str(error)}).encode()
+
+
+def _is_race(op: Json) -> bool:
+    return (op.get("opts") or {}).get("parallelMode") == "race"
 
 
 def _size(op: Json) -> int:

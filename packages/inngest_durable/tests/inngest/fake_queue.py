@@ -78,7 +78,9 @@ class Queue:
         run = self._runs.live(job.run_id)
         if run is None:
             return
-        self._runs.settle(job)
+        if not self._runs.settle(run, job):
+            self._remove(job)
+            return
         first = self._request(run, job)
         deliveries = [self._send(first)]
         if self._faults.twice > 0:

@@ -112,16 +112,22 @@ class Runs:
         """Give *wait* its value, and enter the run again."""
         self.waits.remove(wait)
         self.jobs = [job for job in self.jobs if (job.run_id, job.settles) != (wait.run_id, wait.op_id)]
-        if (run := self.live(wait.run_id)) is not None and self.store(run, wait.op_id, value):
+        if (run := self.live(wait.run_id)) is None or not self.store(run, wait.op_id, value):
+            return
+        if wait.is_race or not run.pending:
             self.enqueue(run, f"{wait.op_id}-resumed", "edge")
 
-    def settle(self, job: Job) -> None:
-        """Note that the time of *job* has come: a sleep is over, or a wait was in vain."""
-        run = self.live(job.run_id)
-        if run is None or not job.settles:
-            return
+    def settle(self, run: Run, job: Job) -> bool:
+        """
+        Note that the time of *job* has come: a sleep is over, or a wait was in vain.
+
+        Tells whether the run is to be entered: not while other opcodes of the same answer are pending.
+        """
+        if not job.settles:
+            return True
         self.waits = [wait for wait in self.waits if (wait.run_id, wait.op_id) != (job.run_id, job.settles)]
         self.store(run, job.settles, None)
+        return job.is_race or not run.pending
 
     def publish(self, event: Json) -> None:
         """Take in *event*: whoever waits for it by now is resumed."""

@@ -27,6 +27,7 @@ class Job:
         settles: Hash of the opcode whose value is null once the job is due: a sleep, or a wait that timed out.
         attempt: Dispatches that failed, counting a failure in the sync phase.
         generation: Number of the next dispatch, from 1.
+        is_race: Whether it enters the run although other opcodes of the same answer are pending.
     """
 
     job_id: str
@@ -38,11 +39,12 @@ class Job:
     attempt: int = 0
     generation: int = 1
     is_dispatched: bool = False
+    is_race: bool = False
 
 
 @dataclass(slots=True)
 class Wait:
-    """A step that waits for an event (*name*, *expression*) or for a signal (*name*)."""
+    """A step that waits for an event (*name*, *expression*) or for a signal (*name*); *is_race* as in `Job`."""
 
     run_id: str
     op_id: str
@@ -50,6 +52,7 @@ class Wait:
     name: str
     expression: str
     expires: float
+    is_race: bool = False
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ class Run:
         output: What was kept of the answer; None until the run ends.
         listed: What a look at the run tells of its output.
         job_keys: Every opcode that was given a job: a second one with the same ID gets none.
-        pending: Hashes of planned steps that have not ended.
+        pending: Hashes of what one answer has planned or waits for, as far as it has not ended.
     """
 
     run_id: str

@@ -9,7 +9,9 @@ The application of the conformance scenarios, written once for Quart and Flask, 
     /sleep?pause=         step before, a pause, step after
     /approval?k=&timeout= step ask; waits for the event "conformance/approved" whose data.k is k; step done
     /paid?k=&timeout=     waits for the signal "paid-<k>"
+    /both?k=              waits for that event; at the same time step flaky, which fails once
     /parent?fail=         invokes /child, which sleeps; its child's step fails as often
+    /abandoned            invokes /doomed, which notes its run's ID and sleeps for an hour
     /tell?k=              step send: sends the event that /approval?k= waits for
     /fetched              fetches /plain, a route that is not durable
     /echo                 step note (fails once); answers what it saw of the request at the last pass
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from inngest_durable import Event, Inngest, RetryPolicy, StepError
+from inngest_durable import Event, Inngest, NonRetriableError, RetryPolicy, SignalTakenError, StepError
 from quart.typing import ResponseReturnValue
 
 from packages.inngest_durable.tests.adapters.application import Application
@@ -61,7 +63,8 @@ class Conformance:
         self.app = web().app("conformance")
         handlers = (
             *(self.book, self.caught, self.uncaught, self.parallel, self.sleep, self.approval, self.paid, self.parent),
-            *(self.child, self.tell, self.fetched, self.echo, self.cookies, self.binary, self.nothing),
+            *(self.both, self.child, self.abandoned, self.doomed, self.tell, self.fetched, self.echo, self.cookies),
+            *(self.binary, self.nothing),
         )
         for handler in handlers:
             name = handler.__name__
@@ -119,8 +122,20 @@ class Conformance:
         return {"data": None if event is None else event.data}
 
     async def paid(self) -> ResponseReturnValue:
-        signal = await step.wait_for_signal("paid", signal=f"paid-{request.args['k']}", timeout=request.args["timeout"])
+        name = f"paid-{request.args['k']}"
+        try:
+            signal = await step.wait_for_signal("paid", signal=name, timeout=request.args["timeout"])
+        except SignalTakenError:
+            return {"taken": name}, 409
         return {"signal": msgspec.to_builtins(signal)}
+
+    async def both(self) -> ResponseReturnValue:
+        match = {"data.k": request.args["k"]}
+        event, flaky = await parallel(
+            lambda: step.wait_for_event("answer", event=APPROVED, match=match, timeout="1m"),
+            lambda: step.run("flaky", self._act, "flaky", 1),
+        )
+        return {"event": event is not None, "flaky": flaky}
 
     async def parent(self) -> ResponseReturnValue:
         fail = request.args.get("fail", "0")
@@ -134,6 +149,23 @@ class Conformance:
         await step.run("work", self._act, "work", request.args.get("fail", 0, type=int))
         await step.sleep("nap", "300ms")
         return {"worked": await step.run("end", self._act, "end")}
+
+    async def abandoned(self) -> ResponseReturnValue:
+        try:
+            return {"child": await step.invoke("child", endpoint="doomed", timeout="1m")}
+        except StepError as error:
+            return {"failed": error.step_id, "child": error.child_run_id, "message": error.message}, 502
+
+    async def doomed(self) -> ResponseReturnValue:
+        try:
+            await step.run("refuse", self._refuse)
+        except StepError as error:
+            self.outside.record("doomed", run_id=error.run_id)
+        await step.sleep("nap", "1h")
+        return {}
+
+    def _refuse(self) -> None:
+        raise NonRetriableError("no")
 
     async def tell(self) -> ResponseReturnValue:
         sent = await step.send_event("send", Event(APPROVED, {"k": request.args["k"], "n": 1}))

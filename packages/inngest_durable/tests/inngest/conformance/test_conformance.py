@@ -91,6 +91,14 @@ def test_event_that_fits_is_what_the_step_returns(place: Place) -> None:
     assert place.outside.counts() == {"ask": 1, "done": 1}
 
 
+def test_step_is_tried_again_beside_one_that_waits(place: Place) -> None:
+    waiting = place.ask(f"/both?k={place.key}")
+    place.outside.wait_for("flaky", 2)
+    assert place.answer(f"/tell?k={place.key}").json() == {"sent": 1}
+
+    assert place.follow(waiting).json() == {"event": True, "flaky": "flaky#2"}
+
+
 def test_event_that_does_not_come_is_nothing(place: Place) -> None:
     answer = place.answer(f"/approval?k={place.key}&timeout=1s")
 
@@ -101,6 +109,10 @@ def test_event_that_does_not_come_is_nothing(place: Place) -> None:
 def test_signal_wakes_the_step_that_waits_for_it(place: Place) -> None:
     waiting = place.ask(f"/paid?k={place.key}&timeout=1m")
     assert waiting.status_code == REDIRECTED
+    fake = place.fake
+    if fake is not None:
+        # The server has planned what the run waits for; a real one may be signalled before that.
+        fake.wait_until(lambda: [each.is_over for each in fake.dispatches()] == [True], "the re-entry")
     assert place.signal(f"paid-{place.key}", {"amount": 5}) is True
 
     assert place.follow(waiting).json() == {"signal": {"signal": f"paid-{place.key}", "data": {"amount": 5}}}
@@ -109,6 +121,15 @@ def test_signal_wakes_the_step_that_waits_for_it(place: Place) -> None:
 
 def test_signal_that_does_not_come_is_nothing(place: Place) -> None:
     assert place.answer(f"/paid?k={place.key}&timeout=1s").json() == {"signal": None}
+
+
+def test_signal_has_one_waiter(place: Place) -> None:
+    waiting = place.ask(f"/paid?k={place.key}&timeout=1m")
+    second = place.answer(f"/paid?k={place.key}&timeout=1m")
+
+    assert (second.status_code, second.json()) == (409, {"taken": f"paid-{place.key}"})
+    assert place.signal(f"paid-{place.key}", 1) is True
+    assert place.follow(waiting).json() == {"signal": {"signal": f"paid-{place.key}", "data": 1}}
 
 
 @pytest.mark.parametrize("fail", [0, 1])
@@ -205,3 +226,15 @@ def test_cancelled_run_ends(place: Place) -> None:
     assert place.outside.counts() == {"before": 1}
     if place.backend == "embedded":
         assert place.follow(response).status_code == 410
+
+
+def test_parent_of_a_cancelled_run_goes_on(place: Place) -> None:
+    response = place.ask("/abandoned")
+    place.outside.wait_for("doomed")
+    child = place.outside.calls("doomed")[0]["run_id"]
+    assert place.cancel(child) is True
+    answer = place.follow(response)
+
+    assert answer.status_code == 502
+    assert (answer.json()["failed"], answer.json()["child"]) == ("child", child)
+    assert "cancelled" in answer.json()["message"]

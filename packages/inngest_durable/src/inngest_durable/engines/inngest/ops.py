@@ -13,6 +13,8 @@ from ...errors import LimitExceededError
 
 # How long the server waits.
 LONGEST_SECONDS = 366 * 86400.0
+# Of several operations that a run waits for, the end of each brings it back; by default, only that of the last one.
+_EACH = {"parallelMode": "race"}
 
 
 class Op(Struct, frozen=True, omit_defaults=True):
@@ -67,7 +69,7 @@ def step_run(
 
 def sleep(op_id: str, seconds: float, display: str) -> Op:
     """Return the operation that makes the server dispatch the run after *seconds*. Raises as `go_duration`."""
-    return _op("Sleep", op_id, go_duration(seconds), display)
+    return _op("Sleep", op_id, go_duration(seconds), display, _EACH)
 
 
 def discovery(op_id: str) -> Op:
@@ -89,13 +91,13 @@ def wait_for_event(op_id: str, name: str, if_exp: str, timeout_seconds: float, d
     Raises:
         LimitExceededError: The wait is too long.
     """
-    opts = {"event": name, "timeout": go_duration(timeout_seconds)}
+    opts = {"event": name, "timeout": go_duration(timeout_seconds)} | _EACH
     return _op("WaitForEvent", op_id, name, display, opts | ({"if": if_exp} if if_exp else {}))
 
 
 def wait_for_signal(op_id: str, signal: str, timeout_seconds: float, display: str) -> Op:
     """Return the operation that waits for a signal; it fails if another one waits for it. Raises as `go_duration`."""
-    opts = {"signal": signal, "timeout": go_duration(timeout_seconds), "conflict": "fail"}
+    opts = {"signal": signal, "timeout": go_duration(timeout_seconds), "conflict": "fail"} | _EACH
     return _op("WaitForSignal", op_id, signal, display, opts)
 
 
